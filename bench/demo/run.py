@@ -1,0 +1,136 @@
+"""One policy from start to end: a fresh server, learning, an empty cache, the timed requests."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpu_engine.server import EngineServer
+
+from .arrivals import poisson_arrivals
+from .client import Client, Outcome
+from .engine import Engine
+from .progress import Progress, say
+from .replay import Replay
+from .saturation import Saturation, saturation
+from .workload import Workload
+
+SATURATION_REQUESTS = 160
+LEARNING_QUEUE = 4
+"""The learning part keeps this many times the running batch in the server."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all policies of a comparison share.
+
+    Attributes:
+        engine: how servers are started.
+        workload: the requests.
+        replay: how their true lengths are replayed.
+        load: arrival rate of the timed part over the saturation rate.
+        seed: of the arrival pattern.
+        logs: folder for the servers' logs.
+    """
+
+    engine: Engine
+    workload: Workload
+    replay: Replay
+    load: float
+    seed: int
+    logs: Path
+
+    @contextmanager
+    def server(self, policy: str, *, keep: bool = False) -> Iterator[EngineServer]:
+        """A fresh server, stopped at the end unless it is to be kept."""
+        say(f"{policy}: starting the server ...")
+        server = self.engine.server(policy, self.logs / f"server-{policy}.log")
+        with server:
+            yield server
+            if keep:
+                _say_how_to_use(server)
+                server.detach()
+
+    def measure_saturation(self, server: EngineServer) -> Saturation:
+        """Send many requests at once to an fcfs server, and leave its cache empty."""
+        count = max(SATURATION_REQUESTS, 8 * self.engine.max_running)
+        requests = list(itertools.islice(itertools.cycle(self.workload.timed), count))
+
+        async def drive() -> list[Outcome]:
+            async with Client.connect(server.url, self.workload, self.replay) as client:
+                outcomes = await client.closed_loop(requests, count, Progress("saturation", count))
+                await client.flush_cache()
+                return outcomes
+
+        found = saturation(asyncio.run(drive()), self.workload.mean_output_tokens)
+        say(
+            f"  the server's limit: {found.tokens_per_s:.0f} output tokens/s, "
+            f"{found.requests_per_s:.1f} requests/s"
+        )
+        return found
+
+    def run_policy(self, server: EngineServer, rate_rps: float) -> list[Outcome]:
+        """Learn, empty the radix cache, then send the timed part at ``rate_rps``."""
+        work = self.workload
+        arrivals = poisson_arrivals(seed=self.seed, requests=len(work.timed), rate_rps=rate_rps)
+
+        async def drive() -> list[Outcome]:
+            async with Client.connect(server.url, work, self.replay) as client:
+                if work.learning:
+                    _require_success(
+                        await client.closed_loop(
+                            work.learning,
+                            LEARNING_QUEUE * self.engine.max_running,
+                            Progress("learning", len(work.learning)),
+                        )
+                    )
+                await client.flush_cache()
+                return await client.open_loop(
+                    work.timed, arrivals, Progress("timed", len(work.timed))
+                )
+
+        return asyncio.run(drive())
+
+
+def run_all(
+    bench: Bench, policies: Sequence[str], *, keep: bool
+) -> tuple[Saturation, dict[str, list[Outcome]]]:
+    """Run every policy; the server of the last one is kept if asked for.
+
+    Saturation is measured once, under fcfs, on the server of that policy if it takes part.
+    """
+    limit: Saturation | None = None
+    if "fcfs" not in policies:
+        with bench.server("fcfs") as server:
+            limit = bench.measure_saturation(server)
+    results: dict[str, list[Outcome]] = {}
+    order = sorted(policies, key=lambda policy: policy != "fcfs")
+    for policy in order:
+        with bench.server(policy, keep=keep and policy == order[-1]) as server:
+            limit = limit or bench.measure_saturation(server)
+            results[policy] = bench.run_policy(server, bench.load * limit.requests_per_s)
+    assert limit is not None  # the first policy in order is fcfs, or it was measured above
+    return limit, {policy: results[policy] for policy in policies}
+
+
+def _require_success(outcomes: Sequence[Outcome]) -> None:
+    errors = [o.error for o in outcomes if o.error is not None]
+    if errors:
+        raise RuntimeError(
+            f"{len(errors)} of {len(outcomes)} requests of the learning part failed; "
+            f"the first: {errors[0]}"
+        )
+
+
+def _say_how_to_use(server: EngineServer) -> None:
+    say(
+        f"\nThe server stays up at {server.url} (log: {server.log_path}). Talk to it:\n"
+        f"  curl {server.url}/v1/chat/completions -H 'Content-Type: application/json' "
+        """-d '{"model": "default", "max_tokens": 32, """
+        """"messages": [{"role": "user", "content": "Hello!"}]}'\n"""
+        f"Stop it: kill {server.pid}"
+    )

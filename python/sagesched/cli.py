@@ -1,0 +1,45 @@
+"""The ``sagesched`` command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from sagesched._version import __version__
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; every sub-command sets ``run``, a function of the parsed arguments."""
+    parser = argparse.ArgumentParser(
+        prog="sagesched",
+        description="Uncertainty-aware request scheduling for SGLang. "
+        "To serve with it: sglang serve --model-path MODEL --schedule-policy gittins",
+    )
+    parser.add_argument("--version", action="version", version=f"sagesched {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    doctor = commands.add_parser(
+        "doctor",
+        help="check that this environment can serve with --schedule-policy gittins",
+        description="Print the versions, every hook's state, kernel, embedder, history and "
+        "settings. Exit status 1 and advice when something is wrong.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON object instead")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from sagesched.doctor import main as run_doctor
+
+    return run_doctor(as_json=options.json)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,185 @@
+"""``sagesched doctor``: can this environment serve with our policy, and if not, why not?"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from sagesched._version import __version__
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        subject: what was looked at.
+        state: what was found.
+        advice: what to do about it; empty when all is well.
+        fatal: whether the policy cannot be in force with this.
+    """
+
+    subject: str
+    state: str
+    advice: str = ""
+    fatal: bool = False
+
+
+def main(*, as_json: bool = False) -> int:
+    """Print the report; 1 when a finding is fatal, else 0."""
+    logging.getLogger("sglang").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        findings = list(examine())
+    print(_as_json(findings) if as_json else _as_text(findings))
+    return int(any(finding.fatal for finding in findings))
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, cheap ones first; a check that breaks becomes a finding itself."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _package,
+        _kernel,
+        _settings,
+        _embedder,
+        _neighbour_index,
+        _history,
+        _sglang,
+        _hooks,
+    ]
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:
+            name = check.__name__.strip("_").replace("_", " ")
+            reason = f"{type(error).__name__}: {error}"
+            yield Finding(name, "broken", f"this check failed: {reason}", fatal=True)
+
+
+def _package() -> Iterator[Finding]:
+    yield Finding("sagesched", __version__)
+
+
+def _kernel() -> Iterator[Finding]:
+    from sagesched.gittins import gittins_index
+
+    two_point = float(gittins_index([[1.0, 1.0, 1.0]], [50, 55, 200], 0, 0, cost=_token_cost())[0])
+    right = abs(two_point - 80.0) < 1e-9
+    yield Finding(
+        "index kernel",
+        "scalar, verified" if right else f"scalar, WRONG: {two_point} in place of 80",
+        "" if right else "the compiled core is damaged; reinstall sagesched",
+        fatal=not right,
+    )
+
+
+def _token_cost() -> object:
+    from sagesched.cost import CostModel
+
+    return CostModel(token=1.0, memory=0.0)
+
+
+def _settings() -> Iterator[Finding]:
+    from sagesched.plugin.settings import VARIABLES, read_settings
+
+    settings = read_settings()
+    cost = settings.cost
+    yield Finding(
+        "settings",
+        f"dial {settings.dial:g}; cost token {cost.token:g}, memory {cost.memory:g}, prefill "
+        f"{cost.prefill:g}; deadline {settings.deadline_s * 1000:g} ms",
+    )
+    for name, meaning in VARIABLES.items():
+        yield Finding(f"  {name}", meaning)
+
+
+def _embedder() -> Iterator[Finding]:
+    from sagesched.plugin.settings import read_settings
+    from sagesched.predict import make_embedder
+
+    wanted = read_settings().embedder
+    embedder = make_embedder(wanted)
+    fell_back = wanted == "auto" and embedder.name != "wordllama"
+    yield Finding(
+        "embedder",
+        f"{embedder.name}, {embedder.dim} dimensions",
+        "predictions are better with WordLlama: pip install 'sagesched[predict]'"
+        if fell_back
+        else "",
+    )
+
+
+def _neighbour_index() -> Iterator[Finding]:
+    from importlib.util import find_spec
+
+    found = find_spec("faiss") is not None
+    yield Finding(
+        "neighbour index",
+        "FAISS" if found else "NumPy",
+        "" if found else "FAISS is faster: pip install 'sagesched[predict]'",
+    )
+
+
+def _history() -> Iterator[Finding]:
+    from sagesched.plugin.settings import read_settings
+
+    records = read_settings().history_records
+    yield Finding("history", f"in the server's memory, up to {records} requests; starts empty")
+
+
+def _sglang() -> Iterator[Finding]:
+    from sagesched.plugin.settings import read_settings
+    from sagesched.plugin.versions import SUPPORTED, advice, sglang_version
+
+    version = sglang_version()
+    if version is None:
+        what = f"install it as SGLang's documentation says; tested: {', '.join(SUPPORTED)}"
+        yield Finding("SGLang", "not installed", what, fatal=True)
+    elif version in SUPPORTED:
+        yield Finding("SGLang", f"{version}, supported")
+    else:
+        allowed = read_settings().allow_untested_sglang
+        yield Finding("SGLang", f"{version}, not tested", advice(version), fatal=not allowed)
+
+
+def _hooks() -> Iterator[Finding]:
+    from sagesched.plugin.versions import sglang_version
+
+    if sglang_version() is None:
+        return
+    from sglang.srt.plugins import load_plugins
+
+    from sagesched.plugin.verify import hook_states
+
+    load_plugins()
+    for state in hook_states():
+        name = state.hook.target.removeprefix("sglang.srt.")
+        if state.problem is None:
+            yield Finding(f"hook {name}", f"in force: {state.hook.reason}")
+        else:
+            what = "install a tested SGLang; SGLANG_PLUGINS, if set, must name sagesched"
+            yield Finding(f"hook {name}", f"NOT in force: {state.problem}", what, fatal=True)
+
+
+def _as_text(findings: list[Finding]) -> str:
+    lines = []
+    for finding in findings:
+        mark = "FAIL" if finding.fatal else "note" if finding.advice else " ok "
+        lines.append(f"[{mark}] {finding.subject}: {finding.state}")
+        if finding.advice:
+            lines.append(f"       -> {finding.advice}")
+    bad = sum(finding.fatal for finding in findings)
+    lines.append(
+        f"{bad} problem(s): --schedule-policy gittins would be refused."
+        if bad
+        else "All well: sglang serve ... --schedule-policy gittins"
+    )
+    return "\n".join(lines)
+
+
+def _as_json(findings: list[Finding]) -> str:
+    ok = not any(finding.fatal for finding in findings)
+    return json.dumps({"ok": ok, "findings": [asdict(finding) for finding in findings]}, indent=2)

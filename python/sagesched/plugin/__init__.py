@@ -1,0 +1,16 @@
+"""The SGLang plug-in: ``--schedule-policy gittins`` in stock SGLang.
+
+SGLang calls ``register`` in every process it starts (entry point ``sglang.srt.plugins``).
+"""
+
+from __future__ import annotations
+
+
+def register() -> None:
+    """Register every hook of ``table.HOOKS`` with SGLang; it applies them right afterwards."""
+    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+
+    from sagesched.plugin.table import HOOKS
+
+    for hook in HOOKS:
+        HookRegistry.register(hook.target, hook.fn, HookType.AROUND)

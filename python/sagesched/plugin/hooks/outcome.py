@@ -1,0 +1,68 @@
+"""Outcomes return to the history: finished, stopped at a limit, aborted, disconnected.
+
+A request that reached its token limit or was aborted is censored: its output would have been
+longer than what is seen. A client that disconnects makes SGLang abort the request, which comes
+back on one of these two paths.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.plugin import fallback, metrics
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.state import TokenizerState, state_of
+
+
+async def handle_batch_output(original: Any, self: Any, recv_obj: Any, *rest: Any) -> Any:
+    """Let SGLang deliver a step's outputs, then learn from those that ended."""
+    result = await original(self, recv_obj, *rest)
+    state: TokenizerState | None = state_of(self)
+    if state is not None:
+        try:
+            _learn_finished(state, recv_obj)
+        except Exception as error:
+            fallback.report("outcome", error)
+    return result
+
+
+def handle_abort_req(original: Any, self: Any, recv_obj: Any, *rest: Any) -> Any:
+    """A request was aborted in the queue: note how far it had come before it is forgotten."""
+    state: TokenizerState | None = state_of(self)
+    if state is not None:
+        try:
+            known = self.rid_to_state.get(recv_obj.rid)
+            produced = 0 if known is None else len(known.output_ids)
+            state.service.finish(recv_obj.rid, produced, False)
+            metrics.export_service(state.service.snapshot())
+        except Exception as error:
+            fallback.report("outcome", error)
+    return original(self, recv_obj, *rest)
+
+
+def _learn_finished(state: TokenizerState, output: Any) -> None:
+    lengths = getattr(output, "completion_tokens", None)
+    if lengths is None:  # an embedding model's output
+        return
+    ended = False
+    for rid, reason, tokens in zip(output.rids, output.finished_reasons, lengths, strict=False):
+        if reason is not None:
+            ended = True
+            state.service.finish(rid, int(tokens), reason.get("type") == "stop")
+    if ended:
+        metrics.export_service(state.service.snapshot())
+
+
+OUTPUT = Hook(
+    target="sglang.srt.managers.tokenizer_manager.TokenizerManager._handle_batch_output",
+    fn=handle_batch_output,
+    reason="learn from requests that finished",
+    parameters=("self", "recv_obj"),
+    is_async=True,
+)
+ABORT = Hook(
+    target="sglang.srt.managers.tokenizer_manager.TokenizerManager._handle_abort_req",
+    fn=handle_abort_req,
+    reason="learn from requests that were aborted while they waited",
+    parameters=("self", "recv_obj"),
+)

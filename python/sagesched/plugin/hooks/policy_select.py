@@ -1,0 +1,33 @@
+"""The policy's name is resolved in each scheduler process; ours runs on top of stock fcfs.
+
+This is the first of our code that runs in a scheduler, so it is where everything is verified: an
+error here stops the server. A name that SGLang does not know is refused by SGLang itself, which
+covers the case that our plug-in did not load in this process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.settings import POLICY, read_settings
+
+
+def validate_and_adjust_policy(
+    original: Any, self: Any, policy: str, tree_cache: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Verify and answer ``fcfs`` for ours; leave every other name to SGLang."""
+    if policy != POLICY:
+        return original(self, policy, tree_cache, *args, **kwargs)
+    from sagesched.plugin.verify import require_in_force  # it lists this hook, too
+
+    require_in_force(read_settings())
+    return original(self, "fcfs", tree_cache, *args, **kwargs)
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.schedule_policy.SchedulePolicy._validate_and_adjust_policy",
+    fn=validate_and_adjust_policy,
+    reason="resolve the name gittins, verify every hook or stop the server",
+    parameters=("self", "policy", "tree_cache"),
+)

@@ -1,0 +1,67 @@
+"""A tokenized request is about to be sent to the scheduler: predict, and attach.
+
+Both ways to the scheduler are hooked, one request and a batch of them; n > 1 sends its samples
+one by one. The event loop is free while the prediction is made in its thread; after the deadline
+the request goes without one and the scheduler uses its prior.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sagesched.plugin import fallback
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.prompt import prompt_text
+from sagesched.plugin.state import TokenizerState, state_of
+from sagesched.plugin.traffic import is_traffic
+from sagesched.plugin.wire import attach
+
+
+async def send_one_request(original: Any, self: Any, tokenized_obj: Any, *rest: Any) -> Any:
+    """Predict for one request, then send it."""
+    state: TokenizerState | None = state_of(self)
+    if state is not None:
+        await _predict(state, self, tokenized_obj)
+    return await original(self, tokenized_obj, *rest)
+
+
+async def send_batch_request(original: Any, self: Any, tokenized_objs: Any, *rest: Any) -> Any:
+    """Predict for all requests of a batch at once, then send it."""
+    state: TokenizerState | None = state_of(self)
+    if state is not None:
+        await asyncio.gather(*(_predict(state, self, request) for request in tokenized_objs))
+    return await original(self, tokenized_objs, *rest)
+
+
+async def _predict(state: TokenizerState, manager: Any, request: Any) -> None:
+    """Attach a prediction, or remove what a client may have put in its place."""
+    params = request.sampling_params
+    if params is None:
+        return
+    try:
+        distribution = None
+        if is_traffic(manager, request):
+            text = prompt_text(manager.tokenizer, request)
+            distribution = await state.service.predict(request.rid, text)
+            distribution = state.capped(distribution, params.max_new_tokens)
+        attach(params, distribution)
+    except Exception as error:
+        fallback.report("predict", error)
+        attach(params, None)
+
+
+ONE = Hook(
+    target="sglang.srt.managers.tokenizer_manager.TokenizerManager._send_one_request",
+    fn=send_one_request,
+    reason="predict the output length of a request before it leaves for the scheduler",
+    parameters=("self", "tokenized_obj"),
+    is_async=True,
+)
+BATCH = Hook(
+    target="sglang.srt.managers.tokenizer_manager.TokenizerManager._send_batch_request",
+    fn=send_batch_request,
+    reason="the same for requests that are sent as one batch",
+    parameters=("self", "tokenized_objs"),
+    is_async=True,
+)

@@ -1,0 +1,56 @@
+"""A request enters the waiting queue, for the first time or after a retraction.
+
+All paths into the queue lead through here (new, batch, grammar ready, retracted, preempted); SGLang
+may also turn the request away (queue full, priority), then it is not in the queue afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.lengths import LengthDistribution
+from sagesched.plugin import fallback, metrics
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.order import place_of
+from sagesched.plugin.state import SchedulerState, state_of
+from sagesched.plugin.wire import detach
+
+
+def add_request_to_queue(
+    original: Any, self: Any, req: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Let SGLang queue the request, then give it its place in our order."""
+    result = original(self, req, *args, **kwargs)
+    state: SchedulerState | None = state_of(self.policy)
+    if state is None or state.order is None:
+        return result
+    try:
+        predicted = _prediction(state, req)
+        if self.waiting_queue and self.waiting_queue[-1] is req:
+            state.order.enter(req, self.forward_ct, predicted)
+    except Exception as error:
+        fallback.report("enter", error)
+        state.failed(self.waiting_queue)
+    return result
+
+
+def _prediction(state: SchedulerState, req: Any) -> LengthDistribution | None:
+    """Take the prediction out of the request; a malformed one counts and is ignored."""
+    assert state.order is not None
+    if place_of(req) is not None:
+        return None
+    try:
+        predicted = detach(req.sampling_params, state.order.grid)
+    except ValueError as error:
+        fallback.report("malformed_prediction", error)
+        predicted = None
+    metrics.count_ranked("prior" if predicted is None else "predicted")
+    return predicted
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.scheduler.Scheduler._add_request_to_queue",
+    fn=add_request_to_queue,
+    reason="take the prediction out of the request and rank it",
+    parameters=("self", "req"),
+)

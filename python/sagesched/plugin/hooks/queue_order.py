@@ -1,0 +1,56 @@
+"""The scheduler asks for the queue's order before it admits: the best come to the front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.plugin import fallback
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.state import SchedulerState, state_of
+
+SPARE_PLACES = 16
+
+
+def calc_priority(
+    original: Any,
+    self: Any,
+    waiting_queue: list[Any],
+    running_batch: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Stock fcfs first (it keeps its own books), then our order on top of it."""
+    result = original(self, waiting_queue, running_batch, *args, **kwargs)
+    state: SchedulerState | None = state_of(self)
+    if state is None or state.order is None:
+        return result
+    running = 0 if running_batch is None else len(running_batch.reqs)
+    places = max(0, state.max_running - running) + SPARE_PLACES
+    try:
+        state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache))
+        state.failures = 0
+    except Exception as error:
+        fallback.report("rank", error)
+        state.failed(waiting_queue)
+    return result
+
+
+def _prefix_lookup(tree_cache: Any) -> Any:
+    """How to look up a request's radix-cache hit of now, in tokens."""
+    if getattr(tree_cache, "disable", True):
+        return lambda request: 0
+    from sglang.srt.mem_cache.common import match_kv_cache
+
+    def lookup(request: Any) -> int:
+        match_kv_cache(request, tree_cache)  # as SGLang's own cache-aware policies do
+        return int(request.num_matched_prefix_tokens)
+
+    return lookup
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.schedule_policy.SchedulePolicy.calc_priority",
+    fn=calc_priority,
+    reason="bring the smallest indices to the front of the waiting queue",
+    parameters=("self", "waiting_queue", "running_batch"),
+)

@@ -1,0 +1,52 @@
+"""KV memory ran out while decoding: which requests keep running.
+
+Ours are kept in index order at their age of now, the worst index is retracted first. The index of
+running requests is computed only here, when a retraction happens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sagesched.gittins import gittins_index
+from sagesched.plugin import fallback
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.order import place_of
+from sagesched.plugin.settings import read_settings
+
+
+def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kwargs: Any) -> Any:
+    """Indices into ``reqs``, the most worth keeping first (SGLang pops from the end)."""
+    stock = original(reqs, *args, **kwargs)
+    if not reqs or any(place_of(request) is None for request in reqs):
+        return stock
+    try:
+        indices = running_indices(reqs)
+        return sorted(stock, key=lambda i: indices[i])  # stable: ties stay in stock order
+    except Exception as error:
+        fallback.report("retraction", error)
+        return stock
+
+
+def running_indices(reqs: list[Any]) -> list[float]:
+    """The Gittins index of every running request at its age of now."""
+    places = [request._sagesched_place for request in reqs]
+    indices = gittins_index(
+        np.stack([place.distribution.pmf for place in places]),
+        places[0].distribution.grid.edges,
+        np.array([len(request.output_ids) for request in reqs]),
+        np.array([len(request.origin_input_ids) for request in reqs]),
+        np.array([len(request.origin_input_ids) for request in reqs]),
+        read_settings().cost,
+    )
+    return [float(value) for value in indices]
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.schedule_batch.ScheduleBatch._get_decode_retraction_order",
+    fn=get_decode_retraction_order,
+    reason="retract the request with the worst index, at its age of now",
+    parameters=("reqs",),
+)

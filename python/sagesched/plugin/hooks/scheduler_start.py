@@ -1,0 +1,38 @@
+"""Where a scheduler process is wired: its policy object gets our state, or stays stock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin import metrics
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.modes import require_supported_mode
+from sagesched.plugin.order import QueueOrder
+from sagesched.plugin.settings import POLICY, read_settings
+from sagesched.plugin.state import STATE, SchedulerState
+from sagesched.predict.defaults import cold_start_pmf
+
+
+def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Build the order once the scheduler knows its model and its limits."""
+    result = original(self, *args, **kwargs)
+    if self.schedule_policy != POLICY:
+        return result
+    require_supported_mode(self.server_args)
+    settings = read_settings()
+    grid = LengthGrid(self.model_config.context_len)
+    prior = LengthDistribution(grid, cold_start_pmf(grid))
+    if self.metrics_reporter.enable_metrics:
+        metrics.enable()
+    state = SchedulerState(lambda: QueueOrder(grid, prior, settings), self.max_running_requests)
+    setattr(self.policy, STATE, state)
+    return result
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.scheduler.Scheduler.init_schedule_policy",
+    fn=init_schedule_policy,
+    reason="give the scheduler's policy object our order",
+    parameters=("self",),
+)

@@ -1,0 +1,59 @@
+"""Where the tokenizer process is wired: the prediction service starts with its manager."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.lengths import LengthGrid
+from sagesched.plugin import metrics
+from sagesched.plugin.errors import NotInForceError
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.modes import require_supported_mode
+from sagesched.plugin.settings import POLICY, Settings, read_settings
+from sagesched.plugin.state import STATE, TokenizerState
+
+START_TIMEOUT_S = 120.0
+
+
+def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    """After SGLang's own constructor, with a model and its context length known."""
+    result = original(self, *args, **kwargs)
+    if self.server_args.schedule_policy != POLICY:
+        return result
+    from sagesched.plugin.verify import require_in_force  # it lists this hook, too
+
+    settings = read_settings()
+    require_in_force(settings)
+    require_supported_mode(self.server_args)
+    if self.enable_metrics:
+        metrics.enable()
+    setattr(self, STATE, _make_state(settings, int(self.model_config.context_len)))
+    return result
+
+
+def _make_state(settings: Settings, context_length: int) -> TokenizerState:
+    """Start the service; a predictor that cannot be built stops the server."""
+    from sagesched.predict import LengthPredictor, PredictionService, make_embedder
+
+    def make_predictor() -> LengthPredictor:
+        embedder = make_embedder(settings.embedder)
+        return LengthPredictor(
+            embedder, LengthGrid(context_length), capacity=settings.history_records
+        )
+
+    service = PredictionService(make_predictor, deadline_s=settings.deadline_s)
+    if not service.wait_ready(START_TIMEOUT_S):
+        reason = service.snapshot().failure or f"not ready within {START_TIMEOUT_S:g} s"
+        raise NotInForceError(
+            f"--schedule-policy gittins: the length predictor cannot be built ({reason}).\n"
+            "Check SAGESCHED_EMBEDDER; `sagesched doctor` shows what is installed."
+        )
+    return TokenizerState(service, context_length)
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.tokenizer_manager.TokenizerManager.__init__",
+    fn=init,
+    reason="start the prediction service beside the tokenizer",
+    parameters=("self", "server_args"),
+)

@@ -1,0 +1,86 @@
+"""Our counters on SGLang's ``/metrics``.
+
+SGLang runs prometheus_client in multi-process mode and sets its directory before the worker
+processes start; metrics made in any process then join the same page. Without
+``--enable-metrics`` nothing is exported and the calls cost one attribute test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sagesched.predict import ServiceStats
+
+_exported: dict[str, Any] = {}
+_seen: dict[tuple[str, str], int] = {}
+
+
+def enable() -> None:
+    """Create the metrics in this process; call after SGLang has set up its own."""
+    if _exported:
+        return
+    from prometheus_client import Counter, Gauge
+
+    _exported["fallbacks"] = Counter(
+        "sagesched_fallbacks_total",
+        "Requests or steps served in stock order because something of ours failed.",
+        ["cause"],
+    )
+    _exported["slots"] = Gauge(
+        "sagesched_rank_engine_slots",
+        "Requests held in the rank engine: those that wait, and no others.",
+        multiprocess_mode="livesum",
+    )
+    _exported["ranked"] = Counter(
+        "sagesched_ranked_requests_total", "Requests that entered the rank engine.", ["source"]
+    )
+    _exported["predictions"] = Counter(
+        "sagesched_predictions_total", "Prompts by what became of their prediction.", ["result"]
+    )
+    _exported["outcomes"] = Counter(
+        "sagesched_outcomes_total", "Outcomes returned to the history.", ["kind"]
+    )
+    _exported["history"] = Gauge(
+        "sagesched_history_records",
+        "Finished requests that predictions are made from.",
+        multiprocess_mode="livesum",
+    )
+
+
+def count_fallback(cause: str) -> None:
+    """One request or step fell back to the stock order."""
+    if _exported:
+        _exported["fallbacks"].labels(cause).inc()
+
+
+def count_ranked(source: str) -> None:
+    """One request entered the rank engine with a ``predicted`` or a ``prior`` distribution."""
+    if _exported:
+        _exported["ranked"].labels(source).inc()
+
+
+def set_slots(slots: int) -> None:
+    """How many requests the rank engine holds now."""
+    if _exported:
+        _exported["slots"].set(slots)
+
+
+def export_service(stats: ServiceStats) -> None:
+    """Bring the exported counters of the prediction service up to date."""
+    if not _exported:
+        return
+    _exported["history"].set(stats.history_size)
+    for result in ("predictions", "deadline_misses", "not_ready", "overloaded", "errors"):
+        _advance("predictions", result, getattr(stats, result))
+    _advance("outcomes", "finished", stats.recorded - stats.censored)
+    _advance("outcomes", "censored", stats.censored)
+    _advance("outcomes", "unknown", stats.unknown)
+
+
+def _advance(metric: str, label: str, total: int) -> None:
+    """Raise a labelled counter to a total that is counted elsewhere."""
+    step = total - _seen.get((metric, label), 0)
+    if step > 0:
+        _seen[metric, label] = total
+        _exported[metric].labels(label).inc(step)

@@ -1,0 +1,53 @@
+"""Server modes in which the policy could not do what it says; refused at start.
+
+A mode leaves this list when it is tested for real.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sagesched.plugin.errors import NotInForceError
+
+
+def require_supported_mode(server_args: Any) -> None:
+    """Check SGLang's ``ServerArgs`` against the modes we cannot serve yet.
+
+    Raises:
+        NotInForceError: naming the option and what to use instead.
+    """
+    reasons = [reason for refused, reason in _refusals(server_args) if refused]
+    if reasons:
+        raise NotInForceError(
+            "--schedule-policy gittins does not work with this server mode yet:\n"
+            + "\n".join(f"  {reason}" for reason in reasons)
+            + "\nChange that option, or serve with another --schedule-policy."
+        )
+
+
+def _refusals(args: Any) -> list[tuple[bool, str]]:
+    return [
+        (
+            args.tokenizer_worker_num > 1,
+            "--tokenizer-worker-num above 1: those workers load no plug-ins, so no request "
+            "would be predicted",
+        ),
+        (
+            os.environ.get("SGLANG_RUST_SERVER", "0").lower() in ("1", "true"),
+            "SGLANG_RUST_SERVER: its front end loads no plug-ins, so no request would be "
+            "predicted",
+        ),
+        (
+            args.disaggregation_mode != "null",
+            "--disaggregation-mode: its queues are not ordered by --schedule-policy",
+        ),
+        (
+            args.pp_size > 1,
+            "--pp-size above 1: agreement of the order between pipeline ranks is not tested",
+        ),
+        (
+            args.enable_priority_scheduling,
+            "--enable-priority-scheduling: SGLang allows it with fcfs and lof only",
+        ),
+    ]

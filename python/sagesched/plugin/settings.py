@@ -1,0 +1,106 @@
+"""What an operator can set, read from the environment once, at the edge.
+
+Every setting has a default that is safe to serve with; ``sagesched doctor`` lists them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sagesched.cost import CostModel
+
+POLICY = "gittins"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The plug-in's configuration.
+
+    Attributes:
+        dial: how far the index may move a request from its arrival place; 0 is first come
+            first served, ``inf`` is the pure Gittins order. See ``order.py``.
+        cost: weights of the cost of a request (``CostModel``).
+        embedder: name for ``sagesched.predict.make_embedder``.
+        deadline_s: how long a request may wait for its prediction, seconds.
+        history_records: finished requests that predictions are made from.
+        allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
+    """
+
+    dial: float = 3.0
+    cost: CostModel = CostModel(token=0.0, memory=1.0, prefill=64.0)
+    embedder: str = "auto"
+    deadline_s: float = 0.05
+    history_records: int = 10_000
+    allow_untested_sglang: bool = False
+
+
+VARIABLES: Mapping[str, str] = {
+    "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 3)",
+    "SAGESCHED_COST_TOKEN": "cost of one output token still to come (default 0)",
+    "SAGESCHED_COST_MEMORY": "cost of one KV token held for one step (default 1)",
+    "SAGESCHED_COST_PREFILL": "cost of one uncached prompt token (default 64)",
+    "SAGESCHED_EMBEDDER": "auto, wordllama or hashed (default auto)",
+    "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 50)",
+    "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
+    "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
+}
+
+SCRIPTS = ("SAGESCHED_VENV",)  # read by the scripts of a checkout, not here
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Build the settings from environment variables.
+
+    Raises:
+        ValueError: a variable is malformed or out of range, or an unknown variable starts
+            with ``SAGESCHED_``; the message names it and what is allowed.
+    """
+    env = os.environ if environ is None else environ
+    unknown = [n for n in env if n.startswith("SAGESCHED_") and n not in {*VARIABLES, *SCRIPTS}]
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))}: unknown; known are {', '.join(VARIABLES)}")
+    base = Settings()
+    return Settings(
+        dial=_number(env, "SAGESCHED_DIAL", base.dial, infinite=True),
+        cost=CostModel(
+            token=_number(env, "SAGESCHED_COST_TOKEN", base.cost.token),
+            memory=_number(env, "SAGESCHED_COST_MEMORY", base.cost.memory),
+            prefill=_number(env, "SAGESCHED_COST_PREFILL", base.cost.prefill),
+        ),
+        embedder=env.get("SAGESCHED_EMBEDDER") or base.embedder,
+        deadline_s=_number(env, "SAGESCHED_DEADLINE_MS", base.deadline_s * 1000) / 1000,
+        history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
+        allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
+    )
+
+
+def _number(env: Mapping[str, str], name: str, default: float, *, infinite: bool = False) -> float:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0 or (math.isinf(value) and not infinite):
+        raise ValueError(f"{name}={text!r}: expected a number of at least 0 ({VARIABLES[name]})")
+    return value
+
+
+def _count(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise ValueError(f"{name}={text!r}: expected a whole number from 1 to 1000000")
+    return int(text)
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").strip()
+    if text not in ("", "0", "1"):
+        raise ValueError(f"{name}={text!r}: expected 0 or 1")
+    return text == "1"

@@ -1,0 +1,32 @@
+"""Every touch point in SGLang, in the order a request meets them."""
+
+from __future__ import annotations
+
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.hooks import (
+    cli_choices,
+    outcome,
+    policy_select,
+    predict_request,
+    queue_enter,
+    queue_leave,
+    queue_order,
+    retraction,
+    scheduler_start,
+    tokenizer_start,
+)
+
+HOOKS: tuple[Hook, ...] = (
+    cli_choices.HOOK,
+    policy_select.HOOK,
+    scheduler_start.HOOK,
+    tokenizer_start.HOOK,
+    predict_request.ONE,
+    predict_request.BATCH,
+    queue_enter.HOOK,
+    queue_order.HOOK,
+    queue_leave.HOOK,
+    retraction.HOOK,
+    outcome.OUTPUT,
+    outcome.ABORT,
+)

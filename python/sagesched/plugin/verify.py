@@ -1,0 +1,50 @@
+"""A policy of ours that was asked for and is not in force must stop the server, loudly.
+
+SGLang's plug-in loader logs a failed plug-in and serves on with stock behaviour; nobody would
+notice. So the first thing that runs in our name checks every hook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sagesched._version import __version__
+from sagesched.plugin.errors import NotInForceError
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.settings import Settings
+from sagesched.plugin.table import HOOKS
+from sagesched.plugin.versions import SUPPORTED, advice, sglang_version
+
+
+@dataclass(frozen=True)
+class HookState:
+    """One hook as found in this process; ``problem`` is None when it is in force."""
+
+    hook: Hook
+    problem: str | None
+
+
+def hook_states() -> list[HookState]:
+    """Every hook of the table, as found in this process."""
+    return [HookState(hook, hook.problem()) for hook in HOOKS]
+
+
+def require_in_force(settings: Settings) -> None:
+    """Check release and hooks.
+
+    Raises:
+        NotInForceError: naming every broken hook, the versions, and what to do.
+    """
+    version = sglang_version() or "unknown"
+    if version not in SUPPORTED and not settings.allow_untested_sglang:
+        raise NotInForceError(f"--schedule-policy gittins: {advice(version)}")
+    broken = [state for state in hook_states() if state.problem is not None]
+    if broken:
+        lines = [f"  {state.hook.target}: {state.problem}" for state in broken]
+        raise NotInForceError(
+            "--schedule-policy gittins cannot be in force, so the server stops.\n"
+            f"sagesched {__version__} on SGLang {version}; hooks not in force:\n"
+            + "\n".join(lines)
+            + f"\nInstall a tested SGLang ({', '.join(SUPPORTED)}), or serve with another "
+            "--schedule-policy. `sagesched doctor` shows every hook."
+        )

@@ -1,0 +1,49 @@
+"""What every embedder is and does: the protocol, and how a prompt of any size becomes a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+SAMPLE_CHARS = 1000
+"""Characters kept from each end of a long prompt: the task is stated at the start or the end."""
+
+
+class Embedder(Protocol):
+    """Turns prompts into vectors whose inner product says how alike two prompts are."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry, for logs and counters."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows, float32[n, dim]; a text without content gives a zero row. Never raises for
+        what a str may hold: lone surrogates, control characters, megabytes."""
+
+
+def sample_text(text: str) -> str:
+    """At most 2,000 characters that any tokenizer accepts: a long prompt's head and tail.
+
+    Constant time in the length of the prompt; `sample_text(sample_text(t)) == sample_text(t)`.
+    """
+    if len(text) > 2 * SAMPLE_CHARS:
+        text = text[:SAMPLE_CHARS] + "\n" + text[1 - SAMPLE_CHARS :]
+    # Lone surrogates are legal in a str (JSON "\ud800") and have no UTF-8 form: they become "?".
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def unit_rows(rows: NDArray[np.floating]) -> Vectors:
+    """Scale each row of [n, dim] to length 1; zero and non-finite rows become zero rows."""
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    usable = np.isfinite(norms) & (norms > 1e-12)
+    scaled = np.where(usable, rows / np.where(usable, norms, 1.0), 0.0)
+    return np.ascontiguousarray(scaled, dtype=np.float32)

@@ -1,0 +1,138 @@
+"""What the worker does with the operations it takes from the queue. Runs in one thread."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+import numpy as np
+
+from sagesched.predict.base import Vectors
+from sagesched.predict.errors import ErrorLog
+from sagesched.predict.operations import Alias, Finish, Forget, Operation, Prompt, answer_all
+from sagesched.predict.predictor import LengthPredictor
+from sagesched.predict.stats import Counters
+
+MAX_REMEMBERED_KEYS = 65_536
+"""Prompts that may wait for their outcome; about 1 kB each."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class OperationHandler:
+    """The predictor, and the vectors of the prompts whose outcome is not known yet.
+
+    An exception in the predictor costs the operations concerned their result, nothing else.
+    """
+
+    def __init__(
+        self,
+        predictor: LengthPredictor,
+        counters: Counters,
+        errors: ErrorLog,
+        max_keys: int = MAX_REMEMBERED_KEYS,
+    ) -> None:
+        self._predictor = predictor
+        self._counters = counters
+        self._errors = errors
+        self._max_keys = max_keys
+        self._vectors: OrderedDict[str, Vectors] = OrderedDict()  # by key, oldest first
+
+    @property
+    def remembered_keys(self) -> int:
+        """Number of prompts that wait for their outcome."""
+        return len(self._vectors)
+
+    @property
+    def history_size(self) -> int:
+        """Number of outcomes learned and still in the history."""
+        return self._predictor.history_size
+
+    def handle(self, operations: Sequence[Operation]) -> None:
+        """Carry out operations in their order; neighbouring prompts together."""
+        for is_prompt, group in groupby(operations, lambda op: isinstance(op, Prompt)):
+            if is_prompt:
+                self._answer([op for op in group if isinstance(op, Prompt)])
+                continue
+            for operation in group:
+                self._learn(operation)
+
+    def _answer(self, prompts: list[Prompt]) -> None:
+        vectors = self._tolerant(
+            "embedding a prompt",
+            lambda group: list(self._predictor.embed([prompt.text for prompt in group])),
+            prompts,
+        )
+        for prompt, vector in zip(prompts, vectors, strict=True):
+            if vector is not None:
+                self._remember(prompt.key, vector.copy())  # not a view of the whole batch
+        # Who missed the deadline meanwhile has been answered by it.
+        now = time.monotonic()
+        waiting = [
+            (prompt, vector)
+            for prompt, vector in zip(prompts, vectors, strict=True)
+            if vector is None or prompt.deadline > now
+        ]
+        usable = [(prompt, vector) for prompt, vector in waiting if vector is not None]
+        predictions = self._tolerant(
+            "predicting",
+            lambda group: self._predictor.predict_from(np.stack([vector for _, vector in group])),
+            usable,
+        )
+        answers = dict(zip((prompt for prompt, _ in usable), predictions, strict=True))
+        answer_all([(prompt, answers.get(prompt)) for prompt, _ in waiting])
+
+    def _learn(self, operation: Operation) -> None:
+        match operation:
+            case Finish(key):
+                vector = self._vectors.pop(key, None)
+                if vector is None:
+                    self._counters.add("unknown")
+                else:
+                    self._record(vector, operation)
+            case Forget(key):
+                self._vectors.pop(key, None)
+            case Alias(new_key, old_key):
+                vector = self._vectors.get(old_key)
+                if vector is None:
+                    self._counters.add("unknown")
+                else:
+                    self._remember(new_key, vector)
+
+    def _record(self, vector: Vectors, outcome: Finish) -> None:
+        try:
+            self._predictor.record(vector, outcome.output_tokens, outcome.finished)
+        except Exception as error:
+            self._errors.note("recording an outcome", error)
+            return
+        self._counters.add("recorded")
+        if not outcome.finished:
+            self._counters.add("censored")
+
+    def _remember(self, key: str, vector: Vectors) -> None:
+        self._vectors.pop(key, None)  # a key used again becomes the newest
+        self._vectors[key] = vector
+        if len(self._vectors) > self._max_keys:
+            self._vectors.popitem(last=False)
+            self._counters.add("dropped_keys")
+
+    def _tolerant(
+        self,
+        doing: str,
+        work: Callable[[Sequence[_Item]], Sequence[_Result]],
+        items: Sequence[_Item],
+    ) -> list[_Result | None]:
+        """Results of a batch; if it fails, one by one, and None for those that fail alone."""
+        if not items:
+            return []
+        try:
+            return list(work(items))
+        except Exception as error:
+            if len(items) == 1:
+                self._errors.note(doing, error)
+                return [None]
+        return [result for item in items for result in self._tolerant(doing, work, [item])]

@@ -1,0 +1,130 @@
+"""The most recent finished requests: their vectors, lengths, and who of them is nearest."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sagesched.predict.base import Vectors, unit_rows
+
+Slots = NDArray[np.int64]
+
+
+class Neighbours(NamedTuple):
+    """The nearest records of each query, best first; ties by slot number."""
+
+    cosine: NDArray[np.float32]  # [q, k]
+    slots: Slots  # [q, k]
+
+
+class NearestRows(Protocol):
+    """Exact search by inner product."""
+
+    def __call__(self, queries: Vectors, rows: Vectors, k: int) -> Neighbours:
+        """The k best of rows[n, dim] for each of queries[q, dim]; 1 <= k <= n."""
+
+
+def nearest_rows_numpy(queries: Vectors, rows: Vectors, k: int) -> Neighbours:
+    """`NearestRows` with one matrix-vector product per query."""
+    cosine = np.empty((len(queries), k), dtype=np.float32)
+    slots = np.empty((len(queries), k), dtype=np.int64)
+    for i, query in enumerate(queries):
+        products = rows @ query
+        best = np.argpartition(products, len(rows) - k)[len(rows) - k :]
+        slots[i], cosine[i] = best, products[best]
+    return _best_first(cosine, slots)
+
+
+def nearest_rows_faiss(queries: Vectors, rows: Vectors, k: int) -> Neighbours:
+    """`NearestRows` with FAISS: the search of an IndexFlatIP, run on our own array.
+
+    An index would own a second copy of the vectors and cannot replace one in constant time.
+    """
+    import faiss
+
+    # One thread: a search takes under a millisecond, and the server needs the other cores. The
+    # setting is OpenMP's and holds for the calling thread only.
+    faiss.omp_set_num_threads(1)
+    # FAISS turns to BLAS at 20 queries, with other rounding: a prediction would depend on its
+    # batch. Below that every query is computed alone.
+    parts = [
+        faiss.knn(queries[i : i + 16], rows, k, metric=faiss.METRIC_INNER_PRODUCT)
+        for i in range(0, len(queries), 16)
+    ]
+    cosine, slots = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return _best_first(cosine, slots)
+
+
+def best_nearest_rows() -> NearestRows:
+    """FAISS where it is installed, else numpy."""
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        return nearest_rows_numpy
+    return nearest_rows_faiss
+
+
+def _best_first(cosine: NDArray[np.float32], slots: Slots) -> Neighbours:
+    order = np.lexsort((slots, -cosine), axis=-1)
+    return Neighbours(np.take_along_axis(cosine, order, 1), np.take_along_axis(slots, order, 1))
+
+
+class History:
+    """A ring of at most `capacity` records; a new one replaces the oldest in constant time.
+
+    Args:
+        dim: length of the vectors.
+        capacity: number of records kept, at least 1.
+        nearest_rows: the search; FAISS where installed by default.
+    """
+
+    def __init__(
+        self, dim: int, capacity: int = 10_000, nearest_rows: NearestRows | None = None
+    ) -> None:
+        if dim < 1 or capacity < 1:
+            raise ValueError(f"History: dim and capacity must be >= 1, got {dim} and {capacity}")
+        self.capacity = capacity
+        self._nearest_rows = nearest_rows or best_nearest_rows()
+        self._vectors: Vectors = np.zeros((capacity, dim), dtype=np.float32)
+        self._sum = np.zeros(dim, dtype=np.float64)  # of all vectors kept
+        self._size = 0
+        self._next = 0
+
+    def append(self, vector: Vectors) -> int:
+        """Store a vector[dim] and return its slot, 0 <= slot < capacity.
+
+        What has no direction (NaN, infinity, zero) is stored as zero: near to nothing.
+
+        Raises:
+            ValueError: the vector has another length than `dim`.
+        """
+        dim = self._vectors.shape[1]
+        if np.shape(vector) != (dim,):
+            raise ValueError(f"History: vector has shape {np.shape(vector)}, expected ({dim},)")
+        slot = self._next
+        self._sum -= self._vectors[slot]  # the oldest, or zero
+        self._vectors[slot] = unit_rows(np.asarray(vector, dtype=np.float32)[np.newaxis])[0]
+        self._sum += self._vectors[slot]
+        self._next = (slot + 1) % self.capacity
+        self._size = min(self._size + 1, self.capacity)
+        return slot
+
+    def nearest(self, vectors: Vectors, k: int) -> Neighbours:
+        """The min(k, len(self)) nearest records of each of vectors[q, dim]."""
+        k = min(k, self._size)
+        if k == 0 or len(vectors) == 0:
+            shape = (len(vectors), k)
+            return Neighbours(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
+        return self._nearest_rows(unit_rows(vectors), self._vectors[: self._size], k)
+
+    def usual_similarity(self, vectors: Vectors) -> NDArray[np.float64]:
+        """Mean inner product of each of vectors[q, dim] with all records, [q]."""
+        mean = self._sum / max(self._size, 1)
+        # Not a matrix product, whose rounding depends on the number of queries.
+        products = np.einsum("qd,d->q", vectors.astype(np.float64), mean)
+        return np.asarray(products, dtype=np.float64)
+
+    def __len__(self) -> int:
+        return self._size

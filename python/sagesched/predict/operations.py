@@ -1,0 +1,67 @@
+"""What the event loop asks of the worker, in the order it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sagesched.lengths import LengthDistribution
+
+Answer = asyncio.Future[LengthDistribution | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """Embed a prompt, remember it, and predict if the deadline allows."""
+
+    key: str
+    text: str
+    deadline: float  # time.monotonic(), seconds
+    loop: asyncio.AbstractEventLoop
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Learn an outcome."""
+
+    key: str
+    output_tokens: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Drop a key."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Share a remembered prompt."""
+
+    new_key: str
+    old_key: str
+
+
+Operation = Prompt | Finish | Forget | Alias
+
+
+def answer_all(answers: Sequence[tuple[Prompt, LengthDistribution | None]]) -> None:
+    """Hand results to the event loops that wait for them, waking each loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Answer, LengthDistribution | None]]] = {}
+    for prompt, result in answers:
+        by_loop.setdefault(prompt.loop, []).append((prompt.answer, result))
+    for loop, results in by_loop.items():
+        # A closed loop raises RuntimeError: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, results)
+
+
+def _resolve(results: Sequence[tuple[Answer, LengthDistribution | None]]) -> None:
+    for answer, result in results:
+        if not answer.done():  # expired, or its request cancelled
+            answer.set_result(result)

@@ -1,0 +1,149 @@
+"""The length predictor: prompt -> neighbours in the history -> length distribution.
+
+Everything follows from the records in the order they came: no random numbers, no clock, and a
+prediction does not depend on the batch it is made in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sagesched.lengths import Floats, LengthDistribution, LengthGrid
+from sagesched.predict.base import Embedder, Vectors, unit_rows
+from sagesched.predict.defaults import cold_start_pmf
+from sagesched.predict.history import History, Neighbours
+from sagesched.predict.outcomes import Outcomes
+from sagesched.predict.survival import posterior
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """How neighbours are weighted; the values were chosen by bench/bench_predict_quick.py."""
+
+    neighbours: int = 64
+    bandwidth: float = 0.25
+    """A neighbour's weight falls by e over this share of the gap between the nearest record's
+    similarity and the similarity that is usual in the history."""
+    full_trust_gap: float = 0.2
+    """With a smaller gap the nearest record is hardly nearer than any other: weights shrink."""
+    prior_strength: float = 1.0
+    """Weight of the history-wide distribution in a prediction, in neighbours."""
+    cold_start_strength: float = 8.0
+    """Weight of the cold-start default in the history-wide distribution, in finished requests."""
+    length_weight: float = 0.25
+    """Say of the prompt's length in similarity, where that of the meaning is 1."""
+    length_frequency: float = 0.6
+    """Radians per unit of ln(characters): lengths a factor 190 apart (pi / 0.6) are opposites."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError(f"PredictorConfig: neighbours must be >= 1, got {self.neighbours}")
+        for name in ("bandwidth", "full_trust_gap", "prior_strength", "cold_start_strength"):
+            if not 0.0 < getattr(self, name) < np.inf:
+                raise ValueError(f"PredictorConfig: {name} must be positive and finite")
+
+
+_MIN_BANDWIDTH = 0.01  # near-equal similarities are equal; also no division by zero
+
+
+class LengthPredictor:
+    """Learns from finished requests, predicts the output length of new ones. Not thread-safe.
+
+    Args:
+        embedder: turns prompts into vectors.
+        grid: the bins of every distribution.
+        capacity: number of most recent requests that count.
+        config: how neighbours are weighted.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        grid: LengthGrid,
+        capacity: int = 10_000,
+        config: PredictorConfig | None = None,
+    ) -> None:
+        self.embedder = embedder
+        self.grid = grid
+        self.config = config or PredictorConfig()
+        self.dim = embedder.dim + 2  # the embedder's, and the prompt's length as an angle
+        self._history = History(self.dim, capacity)
+        self._outcomes = Outcomes(grid, capacity)
+        self._cold_start = cold_start_pmf(grid)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of the prompts, float32[n, self.dim], of length 1."""
+        meaning = self.embedder.embed(texts)
+        log_chars = np.log1p(np.array([len(text) for text in texts], dtype=np.float64))
+        angle = self.config.length_frequency * log_chars
+        size = np.sqrt(self.config.length_weight) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        return unit_rows(np.concatenate([meaning, size], axis=1))
+
+    def predict_from(self, vectors: Vectors) -> list[LengthDistribution]:
+        """Length distributions for vectors[n, self.dim] that `embed` made.
+
+        Raises:
+            ValueError: the array has another shape.
+        """
+        vectors = np.asarray(vectors, dtype=np.float32)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise ValueError(f"predict_from: expected shape [n, {self.dim}], got {vectors.shape}")
+        vectors = unit_rows(vectors)
+        neighbours = self._history.nearest(vectors, self.config.neighbours)
+        weights = self._weights(neighbours, self._history.usual_similarity(vectors))
+        events, censored = self._outcomes.gather(neighbours.slots, weights)
+        rows = posterior(events, censored, self._prior_pmf(), self.config.prior_strength)
+        return [LengthDistribution(self.grid, row) for row in rows]
+
+    def record(self, vector: Vectors, output_tokens: int, finished: bool) -> None:
+        """Learn how long the output of a prompt was.
+
+        Args:
+            vector: of the prompt, from `embed`.
+            output_tokens: tokens produced; above the grid's maximum it counts as the maximum.
+            finished: False where the model did not end by itself (aborted, disconnected, stopped
+                at max_new_tokens): then the output is known to be longer than `output_tokens`.
+
+        Raises:
+            ValueError: `output_tokens` is not a whole number of at least 0, or the vector has
+                the wrong length; nothing is recorded.
+        """
+        if isinstance(output_tokens, bool) or not isinstance(output_tokens, (int, np.integer)):
+            raise ValueError(f"record: output_tokens must be an int, got {output_tokens!r}")
+        if output_tokens < 0:
+            raise ValueError(f"record: output_tokens must not be negative, got {output_tokens}")
+        if output_tokens == 0 and not finished:
+            return  # aborted before its first token: tells nothing, must not push a record out
+        slot = self._history.append(vector)
+        self._outcomes.put(slot, int(output_tokens), finished)
+
+    def prior(self) -> LengthDistribution:
+        """The history-wide distribution; the cold-start default while nothing has finished."""
+        return LengthDistribution(self.grid, self._prior_pmf())
+
+    @property
+    def history_size(self) -> int:
+        """Number of records, at most the capacity."""
+        return len(self._history)
+
+    def _prior_pmf(self) -> Floats:
+        events, censored = self._outcomes.totals()
+        return posterior(events, censored, self._cold_start, self.config.cold_start_strength)
+
+    def _weights(self, neighbours: Neighbours, usual: NDArray[np.float64]) -> Floats:
+        """Weights [q, k] in 0..1, from similarity relative to what is usual in the history.
+
+        Relative, because embedders differ in the similarity of unrelated texts (0.03 to 0.5).
+        """
+        if neighbours.slots.shape[1] == 0:
+            return np.zeros(neighbours.slots.shape)
+        cosine = neighbours.cosine.astype(np.float64)
+        gap = np.maximum(cosine[:, :1] - usual[:, np.newaxis], 0.0)
+        bandwidth = np.maximum(self.config.bandwidth * gap, _MIN_BANDWIDTH)
+        trust = np.minimum(gap / self.config.full_trust_gap, 1.0)
+        weights: Floats = trust * np.exp((cosine - cosine[:, :1]) / bandwidth)
+        return weights

@@ -1,0 +1,68 @@
+"""WordLlama: static token vectors, averaged. Its wheel ships the weights, so it works offline.
+
+A prompt costs tokenising plus a mean over rows of a table; there is no neural network to run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sagesched.predict.base import Vectors, sample_text, unit_rows
+
+
+class WordLlamaEmbedder:
+    """Mean of the token vectors of a prompt (256 dimensions), scaled to length 1.
+
+    Raises:
+        ImportError: wordllama is not installed (`pip install sagesched[predict]`).
+        FileNotFoundError: its wheel came without the weights.
+    """
+
+    name = "wordllama"
+
+    def __init__(self) -> None:
+        model = _load_offline()
+        self._tokenizer = model.tokenizer
+        # Rows of different lengths are averaged one by one, so that a prompt's vector does not
+        # depend on its batch, and 64 long prompts do not need a padded [64, n, 256] array.
+        self._tokenizer.no_padding()
+        self._table: Vectors = model.embedding  # [vocabulary, dim]
+        self.dim = int(self._table.shape[1])
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder.embed`."""
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        samples = [sample_text(text) for text in texts]
+        encoded = self._tokenizer.encode_batch_fast(samples, add_special_tokens=False)
+        for row, encoding in zip(rows, encoded, strict=True):
+            if encoding.ids:
+                ids = np.minimum(encoding.ids, len(self._table) - 1)
+                row[:] = self._table[ids].mean(axis=0)
+        return unit_rows(rows)
+
+
+def _load_offline() -> Any:
+    with _no_logging_set_up():
+        import wordllama
+    folder = Path(wordllama.__file__).parent
+    return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+
+
+@contextmanager
+def _no_logging_set_up() -> Iterator[None]:
+    """WordLlama calls logging.basicConfig() when imported; the server's logging is not ours.
+
+    basicConfig() leaves a root logger that has a handler alone.
+    """
+    placeholder = logging.NullHandler()
+    logging.getLogger().addHandler(placeholder)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(placeholder)

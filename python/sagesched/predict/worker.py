@@ -1,0 +1,81 @@
+"""The thread that builds the predictor and works through the queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from sagesched.predict.errors import ErrorLog, describe
+from sagesched.predict.handler import OperationHandler
+from sagesched.predict.operation_queue import OperationQueue
+from sagesched.predict.operations import Operation, Prompt, answer_all
+from sagesched.predict.predictor import LengthPredictor
+from sagesched.predict.stats import Counters
+
+MAX_BATCH = 64
+"""Operations taken from the queue at a time."""
+
+
+class Worker:
+    """A daemon thread that owns a predictor.
+
+    The plain attributes are written by the thread and may be read by anyone.
+    """
+
+    def __init__(self, make_predictor: Callable[[], LengthPredictor], counters: Counters) -> None:
+        self.started = threading.Event()  # built, or failed to
+        self.ready = threading.Event()  # built, and not stopped
+        self.embedder = ""
+        self.failure = ""
+        self.history_size = 0
+        self.remembered_keys = 0
+        self.queue = OperationQueue()
+        self._make_predictor = make_predictor
+        self._counters = counters
+        self._errors = ErrorLog(counters)
+        self._thread = threading.Thread(target=self._run, name="sagesched-predict", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Operations waiting."""
+        return len(self.queue)
+
+    def stop(self, timeout: float) -> None:
+        """Drop what waits, answer its prompts with None, and end the thread."""
+        self._refuse()
+        self._thread.join(timeout)
+
+    def _refuse(self) -> None:
+        waiting = self.queue.close()
+        self.ready.clear()
+        answer_all([(op, None) for op in waiting if isinstance(op, Prompt)])
+
+    def _run(self) -> None:
+        handler = self._build()
+        if handler is None:
+            self._refuse()
+        else:
+            self.ready.set()
+        self.started.set()
+        while handler is not None and (operations := self.queue.take(MAX_BATCH)):
+            self._survive(handler, operations)
+            self.history_size = handler.history_size
+            self.remembered_keys = handler.remembered_keys
+        self.ready.clear()
+
+    def _survive(self, handler: OperationHandler, operations: list[Operation]) -> None:
+        try:
+            handler.handle(operations)
+        except Exception as error:  # a fault of ours; who waits is answered by the deadline
+            self._errors.note("handling requests", error)
+
+    def _build(self) -> OperationHandler | None:
+        try:
+            predictor = self._make_predictor()
+            self.embedder = predictor.embedder.name
+        except Exception as error:
+            self._errors.note("building the predictor", error)
+            self.failure = describe(error)
+            return None
+        return OperationHandler(predictor, self._counters, self._errors)

@@ -1,0 +1,67 @@
+"""Settings from the environment: read once, checked, with errors that name the variable."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from sagesched.plugin.settings import VARIABLES, Settings, read_settings
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert read_settings({}) == Settings()
+    assert read_settings({"SAGESCHED_DIAL": "  "}) == Settings()
+
+
+def test_every_variable_is_read() -> None:
+    settings = read_settings(
+        {
+            "SAGESCHED_DIAL": "inf",
+            "SAGESCHED_COST_TOKEN": "1",
+            "SAGESCHED_COST_MEMORY": "0",
+            "SAGESCHED_COST_PREFILL": "2.5",
+            "SAGESCHED_EMBEDDER": "hashed",
+            "SAGESCHED_DEADLINE_MS": "20",
+            "SAGESCHED_HISTORY": "500",
+            "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1",
+        }
+    )
+    assert settings.dial == math.inf
+    assert (settings.cost.token, settings.cost.memory, settings.cost.prefill) == (1.0, 0.0, 2.5)
+    assert settings.embedder == "hashed"
+    assert settings.deadline_s == pytest.approx(0.02)
+    assert settings.history_records == 500
+    assert settings.allow_untested_sglang
+    assert len(VARIABLES) == 8, "a new variable needs a line in this test"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SAGESCHED_DIAL", "nan"),
+        ("SAGESCHED_DIAL", "-1"),
+        ("SAGESCHED_DIAL", "fast"),
+        ("SAGESCHED_COST_TOKEN", "inf"),
+        ("SAGESCHED_COST_PREFILL", "-0.1"),
+        ("SAGESCHED_DEADLINE_MS", "soon"),
+        ("SAGESCHED_HISTORY", "0"),
+        ("SAGESCHED_HISTORY", "1.5"),
+        ("SAGESCHED_HISTORY", "²"),
+        ("SAGESCHED_HISTORY", "99999999999"),
+        ("SAGESCHED_ALLOW_UNTESTED_SGLANG", "yes"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_the_variable(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        read_settings({name: value})
+
+
+def test_an_unknown_variable_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"SAGESCHED_DAIL.*SAGESCHED_DIAL"):
+        read_settings({"SAGESCHED_DAIL": "3"})
+
+
+def test_all_costs_zero_is_an_error() -> None:
+    zero = {f"SAGESCHED_COST_{part}": "0" for part in ("TOKEN", "MEMORY", "PREFILL")}
+    with pytest.raises(ValueError, match="coefficient"):
+        read_settings(zero)

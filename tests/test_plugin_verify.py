@@ -1,0 +1,139 @@
+"""A policy that cannot be in force stops the server with a message that helps."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sagesched.plugin.errors import NotInForceError
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.modes import require_supported_mode
+from sagesched.plugin.settings import Settings
+from sagesched.plugin.table import HOOKS
+
+from .serving import engine_environment
+
+pytest.importorskip("sglang", reason="SGLang is not installed")
+
+CHECK = """
+import sys
+from sglang.srt.plugins import load_plugins
+import sglang.srt.managers.scheduler as scheduler
+{prelude}
+load_plugins()
+from sagesched.plugin.verify import require_in_force
+from sagesched.plugin.settings import read_settings
+{after}
+require_in_force(read_settings())
+print("in force")
+"""
+
+
+def check(prelude: str = "", after: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CHECK.format(prelude=prelude, after=after)],
+        capture_output=True,
+        text=True,
+        env=engine_environment(**env),
+        timeout=300,
+        check=False,
+    )
+
+
+def test_all_hooks_are_in_force_on_the_installed_sglang() -> None:
+    result = check()
+    assert "in force" in result.stdout, result.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("prelude", "expected"),
+    [
+        ("del scheduler.Scheduler._add_request_to_queue", "the target does not exist"),
+        (
+            "scheduler.Scheduler._add_request_to_queue = lambda self, item: None",
+            "expected parameters ('self', 'req')",
+        ),
+    ],
+    ids=["renamed", "other-signature"],
+)
+def test_a_broken_target_is_named_with_versions_and_advice(prelude: str, expected: str) -> None:
+    result = check(prelude)
+    assert result.returncode != 0
+    assert "Scheduler._add_request_to_queue" in result.stderr
+    assert expected in result.stderr
+    for part in ("sagesched 0.", "SGLang 0.", "--schedule-policy", "sagesched doctor"):
+        assert part in result.stderr
+
+
+def test_a_hook_that_another_plugin_removed_is_noticed() -> None:
+    undo = "from inspect import unwrap; S = scheduler.Scheduler\n"
+    undo += "S._add_request_to_queue = unwrap(S._add_request_to_queue)"
+    result = check(after=undo)
+    assert "our function is not bound" in result.stderr
+
+
+def test_a_plugin_that_did_not_load_is_noticed() -> None:
+    result = check(SGLANG_PLUGINS="something-else")
+    assert "our function is not bound" in result.stderr
+    assert "12" not in result.stdout
+
+
+def test_an_untested_release_is_refused_with_the_list_of_tested_ones() -> None:
+    fake = "import sagesched.plugin.verify as v; v.sglang_version = lambda: '9.9.9'"
+    refused = check(after=fake)
+    assert "SGLang 9.9.9 is not tested" in refused.stderr
+    assert "0.5.23" in refused.stderr
+    allowed = check(after=fake, SAGESCHED_ALLOW_UNTESTED_SGLANG="1")
+    assert "in force" in allowed.stdout, allowed.stderr[-2000:]
+
+
+def test_every_hook_says_what_it_relies_on() -> None:
+    assert len({hook.target for hook in HOOKS}) == len(HOOKS)
+    for hook in HOOKS:
+        assert hook.reason
+        assert hook.parameters
+
+
+def test_the_kind_of_function_is_part_of_the_contract() -> None:
+    async def target(self: Any, item: Any) -> None: ...
+
+    hook = Hook("x.y", lambda original, self, item: None, "test", ("self", "item"))
+    assert "plain" in str(hook.mismatch(target))
+    assert dataclasses.replace(hook, is_async=True).mismatch(target) is None
+
+
+SUPPORTED_ARGS = {
+    "tokenizer_worker_num": 1,
+    "disaggregation_mode": "null",
+    "pp_size": 1,
+    "enable_priority_scheduling": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"tokenizer_worker_num": 2}, "--tokenizer-worker-num"),
+        ({"disaggregation_mode": "prefill"}, "--disaggregation-mode"),
+        ({"pp_size": 2}, "--pp-size"),
+        ({"enable_priority_scheduling": True}, "--enable-priority-scheduling"),
+    ],
+)
+def test_a_mode_we_cannot_serve_is_refused_by_name(change: dict[str, Any], named: str) -> None:
+    require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
+    with pytest.raises(NotInForceError, match=named):
+        require_supported_mode(SimpleNamespace(**{**SUPPORTED_ARGS, **change}))
+
+
+def test_the_rust_front_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGLANG_RUST_SERVER", "1")
+    with pytest.raises(NotInForceError, match="SGLANG_RUST_SERVER"):
+        require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
+
+
+def test_default_settings_do_not_allow_an_untested_release() -> None:
+    assert not Settings().allow_untested_sglang

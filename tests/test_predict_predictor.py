@@ -1,0 +1,178 @@
+"""The predictor as a whole: what it learns, from what, and what cannot spoil it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sagesched.lengths import Floats, LengthGrid
+from sagesched.predict import Embedder, LengthPredictor, make_embedder
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "alpaca_eval_lengths.jsonl.gz"
+GRID = LengthGrid(8192)
+
+CITIES = ["France", "Peru", "Japan", "Kenya", "Norway", "Chile", "Egypt", "Laos", "Cuba", "Nepal"]
+SUBJECTS = ["honesty", "oceans", "railways", "winter", "music", "exile", "bread", "cities", "stars"]
+SHORT = [f"{ask} the capital of {city}?" for city in CITIES for ask in ("What is", "Name")]
+LONG = [f"{ask} about {what}." for what in SUBJECTS for ask in ("Write an essay", "A long story")]
+
+
+@pytest.fixture(params=["wordllama", "hashed"], scope="module")
+def embedder(request: pytest.FixtureRequest) -> Embedder:
+    if request.param == "wordllama":
+        pytest.importorskip("wordllama", reason="wordllama is not installed")
+    return make_embedder(request.param)
+
+
+@pytest.fixture
+def predictor(embedder: Embedder) -> LengthPredictor:
+    return LengthPredictor(embedder, GRID)
+
+
+def learn(predictor: LengthPredictor, texts: list[str], lengths: list[int]) -> None:
+    for vector, tokens in zip(predictor.embed(texts), lengths, strict=True):
+        predictor.record(vector, tokens, finished=True)
+
+
+def medians(predictor: LengthPredictor, texts: list[str]) -> list[float]:
+    return [d.quantile(0.5) for d in predictor.predict_from(predictor.embed(texts))]
+
+
+def test_nothing_learned_gives_the_cold_start(predictor: LengthPredictor) -> None:
+    (prediction,) = predictor.predict_from(predictor.embed(["anything"]))
+    assert prediction.pmf == pytest.approx(predictor.prior().pmf)
+    assert 180 <= prediction.quantile(0.5) <= 224
+    assert predictor.predict_from(predictor.embed([])) == []
+
+
+def test_one_record_moves_little(predictor: LengthPredictor) -> None:
+    before = predictor.prior()
+    learn(predictor, ["hello"], [5])
+    (seen,) = predictor.predict_from(predictor.embed(["hello"]))
+    assert before.pmf[4] < 0.05 < seen.pmf[4] < 0.6
+
+
+def test_many_equal_records_concentrate(predictor: LengthPredictor) -> None:
+    learn(predictor, ["say hello"] * 300, [40] * 300)
+    (prediction,) = predictor.predict_from(predictor.embed(["say hello"]))
+    assert prediction.pmf[GRID.bin_of(40)] > 0.95
+    # and still nothing is impossible: the tail beyond the longest seen is the default's
+    tail = prediction.pmf[GRID.edges > 40]
+    assert (tail > 0.0).all()
+    assert prediction.survival(4000) / prediction.survival(400) > 0.05
+
+
+@pytest.mark.parametrize("records", [20, 40])
+def test_families_separate_also_for_unseen_phrasings(
+    predictor: LengthPredictor, records: int
+) -> None:
+    rng = np.random.default_rng(5)
+    short, long = rng.permutation(SHORT).tolist(), rng.permutation(LONG).tolist()
+    for _ in range(records // 2):
+        learn(predictor, [rng.choice(short[:10])], [int(20 * rng.lognormal(0, 0.4))])
+        learn(predictor, [rng.choice(long[:10])], [int(800 * rng.lognormal(0, 0.4))])
+    assert max(medians(predictor, short[10:])) < 80
+    assert min(medians(predictor, long[10:])) > 300
+
+
+def test_unlike_prompts_get_the_prior(predictor: LengthPredictor) -> None:
+    learn(predictor, SHORT, [20] * len(SHORT))
+    learn(predictor, LONG, [900] * len(LONG))
+    odd = "0x7f 0x45 0x4c 0x46 0x02 0x01 0x01 " * 40
+    (prediction,) = predictor.predict_from(predictor.embed([odd]))
+    assert 0.1 < prediction.survival(200) < 0.9
+
+
+def test_aborted_requests_count_as_longer(predictor: LengthPredictor) -> None:
+    vector = predictor.embed(["a question"])[0]
+    for _ in range(20):
+        predictor.record(vector, 100, finished=True)
+    (before,) = predictor.predict_from(vector[np.newaxis])
+    for _ in range(20):
+        predictor.record(vector, 300, finished=False)
+    (after,) = predictor.predict_from(vector[np.newaxis])
+    assert after.survival(300) > 0.4 > 0.12 > before.survival(300)
+    assert after.pmf[(GRID.edges > 104) & (GRID.edges <= 288)].sum() < 0.08
+
+
+def test_aborts_before_the_first_token_are_no_records(predictor: LengthPredictor) -> None:
+    predictor.record(predictor.embed(["x"])[0], 0, finished=False)
+    assert predictor.history_size == 0
+
+
+def test_the_window_forgets() -> None:
+    predictor = LengthPredictor(make_embedder("hashed"), GRID, capacity=50)
+    learn(predictor, ["hi"] * 50, [10] * 50)
+    learn(predictor, ["hi"] * 50, [1000] * 50)
+    assert predictor.history_size == 50
+    assert predictor.prior().survival(500) > 0.85
+    assert medians(predictor, ["hi"]) == [GRID.edges[GRID.bin_of(1000)]]
+
+
+def test_absurd_lengths_are_clamped(predictor: LengthPredictor) -> None:
+    vector = predictor.embed(["x"])[0]
+    predictor.record(vector, 10**30, finished=True)
+    predictor.record(vector, 10**30, finished=False)
+    assert predictor.prior().mean() > GRID.max_tokens / 10
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, float("nan"), None, "7", True])
+def test_bad_lengths_are_value_errors(predictor: LengthPredictor, bad: object) -> None:
+    with pytest.raises(ValueError, match="output_tokens"):
+        predictor.record(predictor.embed(["x"])[0], bad, finished=True)  # type: ignore[arg-type]
+    assert predictor.history_size == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_bad_vectors_do_not_poison_the_history(predictor: LengthPredictor, value: float) -> None:
+    learn(predictor, SHORT, [20] * len(SHORT))
+    for _ in range(5):
+        predictor.record(np.full(predictor.dim, value, dtype=np.float32), 4000, finished=True)
+    bad = np.full((1, predictor.dim), value, dtype=np.float32)
+    assert np.isfinite(predictor.predict_from(bad)[0].pmf).all()
+    assert medians(predictor, SHORT[:1])[0] <= 24
+
+
+def test_wrong_shape_is_a_value_error(predictor: LengthPredictor) -> None:
+    with pytest.raises(ValueError, match="expected shape"):
+        predictor.predict_from(np.zeros(predictor.dim, dtype=np.float32))
+
+
+def test_a_prediction_does_not_depend_on_its_batch(predictor: LengthPredictor) -> None:
+    learn(predictor, SHORT + LONG, list(range(1, len(SHORT + LONG) + 1)))
+    vectors = predictor.embed(LONG * 3)
+    batch = predictor.predict_from(vectors)
+    for vector, prediction in zip(vectors, batch, strict=True):
+        (alone,) = predictor.predict_from(vector[np.newaxis])
+        assert np.array_equal(alone.pmf, prediction.pmf)
+
+
+def crps(pmf: Floats, tokens: int) -> float:
+    """Continuous ranked probability score in tokens: the mean error, were it a point forecast."""
+    below = np.cumsum(pmf)
+    edges = np.concatenate(([0.0], GRID.edges))
+    score = 0.0
+    for left, right, p in zip(edges, edges[1:], np.concatenate(([0.0], below)), strict=False):
+        split = min(max(tokens, left), right)
+        score += p**2 * (split - left) + (1.0 - p) ** 2 * (right - split)
+    return float(score)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the shared data folder is not here")
+def test_real_prompts_are_predicted_better_than_by_the_prior() -> None:
+    pytest.importorskip("wordllama", reason="wordllama is not installed")
+    with gzip.open(DATA, "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    lengths = [row["output_tokens"]["gpt-3.5-turbo-1106"] for row in rows]
+    predictor = LengthPredictor(make_embedder("wordllama"), GRID)
+    texts = [row["prompt"] for row in rows]
+    learn(predictor, texts[:600], lengths[:600])
+    predictions = predictor.predict_from(predictor.embed(texts[600:]))
+    ours = [crps(p.pmf, y) for p, y in zip(predictions, lengths[600:], strict=True)]
+    prior = [crps(predictor.prior().pmf, y) for y in lengths[600:]]
+    assert np.mean(ours) < 0.92 * np.mean(prior)
