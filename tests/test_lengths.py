@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sagesched.lengths import LengthDistribution, LengthGrid
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 sizes = st.integers(1, 200_000)
 
 
@@ -38,6 +39,7 @@ def test_number_of_bins(max_tokens: int, bins: int) -> None:
     assert len(LengthGrid(max_tokens)) == bins
 
 
+@untimed
 @given(sizes)
 def test_edges_ascend_and_end_at_the_maximum(max_tokens: int) -> None:
     edges = LengthGrid(max_tokens).edges
@@ -47,6 +49,7 @@ def test_edges_ascend_and_end_at_the_maximum(max_tokens: int) -> None:
     assert (widths <= np.maximum(1.0, 0.125 * (edges - widths))).all()
 
 
+@untimed
 @given(sizes, st.integers(-10, 400_000))
 def test_bin_of_holds_its_tokens(max_tokens: int, tokens: int) -> None:
     grid = LengthGrid(max_tokens)
@@ -78,6 +81,7 @@ def test_mean_quantile_and_survival_of_two_points() -> None:
     assert [lengths.survival(age) for age in (0, 3, 4, 9, 10)] == [1.0, 1.0, 0.25, 0.25, 0.0]
 
 
+@untimed
 @given(distributions(), st.floats(0.0, 1.0))
 def test_quantile_is_the_first_edge_with_enough_below(
     lengths: LengthDistribution, q: float
@@ -89,6 +93,7 @@ def test_quantile_is_the_first_edge_with_enough_below(
     assert k == 0 or lengths.pmf[:k].sum() <= q + 1e-9
 
 
+@untimed
 @given(distributions(), st.integers(0, 6000))
 def test_cap_moves_the_mass_above_it(lengths: LengthDistribution, cap: int) -> None:
     capped = lengths.capped(cap)
@@ -99,6 +104,7 @@ def test_cap_moves_the_mass_above_it(lengths: LengthDistribution, cap: int) -> N
     assert capped.mean() <= lengths.mean() + 1e-9
 
 
+@untimed
 @given(distributions())
 def test_wire_round_trip(lengths: LengthDistribution) -> None:
     wire = lengths.to_wire()
@@ -136,6 +142,7 @@ def test_bad_wire_is_a_value_error(wire: object) -> None:
         LengthDistribution.from_wire(wire, LengthGrid(2))
 
 
+@untimed
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists))
 def test_any_json_value_is_read_or_refused(wire: object) -> None:
     try:

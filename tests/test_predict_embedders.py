@@ -7,11 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sagesched.predict import Embedder, embedder_names, make_embedder, sample_text
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 any_text = st.text(st.characters(exclude_categories=()), max_size=300)  # surrogates included
 
 ODD_TEXTS = ["", " \n\t", "\ud800", "\x00\x01\x02", "a\ud800b", "🦙" * 3000, "word " * 200_000]
@@ -31,8 +32,8 @@ def assert_unit_or_zero(rows: np.ndarray, n: int, dim: int) -> None:
     assert ((np.abs(norms - 1.0) < 1e-5) | (norms == 0.0)).all()
 
 
+@settings(untimed, max_examples=50)
 @given(texts=st.lists(any_text, max_size=5))
-@settings(deadline=None, max_examples=50)
 def test_any_text_is_embedded(embedder: Embedder, texts: list[str]) -> None:
     assert_unit_or_zero(embedder.embed(texts), len(texts), embedder.dim)
 
@@ -58,6 +59,7 @@ def test_like_prompts_are_alike(embedder: Embedder) -> None:
     assert first @ second > first @ other + 0.2
 
 
+@untimed
 @given(any_text.map(lambda text: text * 20))
 def test_sample_is_short_encodable_and_stable(text: str) -> None:
     sample = sample_text(text)

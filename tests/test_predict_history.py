@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from sagesched.predict.base import Vectors, unit_rows
-from sagesched.predict.history import History, nearest_rows_faiss, nearest_rows_numpy
+from sagesched.predict.history import (
+    History,
+    best_nearest_rows,
+    nearest_rows_faiss,
+    nearest_rows_numpy,
+)
 
 
 def random_vectors(n: int, dim: int, seed: int = 0) -> Vectors:
@@ -57,6 +64,14 @@ def test_numpy_search_agrees_with_sorting_everything() -> None:
     stored, asked = random_vectors(200, 32, seed=3), random_vectors(9, 32, seed=4)
     best = np.argsort(-(asked @ stored.T), axis=1)[:, :10]
     assert nearest_rows_numpy(asked, stored, 10).slots.tolist() == best.tolist()
+
+
+def test_without_faiss_numpy_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as if not installed
+    assert best_nearest_rows() is nearest_rows_numpy
+    history = History(4, 8)
+    history.append(np.array([0, 2, 0, 0], dtype=np.float32))
+    assert history.nearest(np.eye(4, dtype=np.float32), 3).cosine.tolist() == [[0], [1], [0], [0]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0])

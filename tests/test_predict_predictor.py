@@ -79,12 +79,15 @@ def test_families_separate_also_for_unseen_phrasings(
     assert min(medians(predictor, long[10:])) > 300
 
 
-def test_unlike_prompts_get_the_prior(predictor: LengthPredictor) -> None:
-    learn(predictor, SHORT, [20] * len(SHORT))
-    learn(predictor, LONG, [900] * len(LONG))
-    odd = "0x7f 0x45 0x4c 0x46 0x02 0x01 0x01 " * 40
-    (prediction,) = predictor.predict_from(predictor.embed([odd]))
-    assert 0.1 < prediction.survival(200) < 0.9
+def test_where_nothing_is_near_the_prior_counts() -> None:
+    predictor = LengthPredictor(make_embedder("hashed"), GRID)
+    directions = np.eye(predictor.dim, dtype=np.float32)
+    for n, direction in enumerate(directions[:100]):
+        predictor.record(direction, 10 if n == 0 else 1000, finished=True)
+    far, near = predictor.predict_from(directions[[200, 0]])
+    assert far.pmf == pytest.approx(predictor.prior().pmf)
+    assert far.survival(500) > 0.85
+    assert near.pmf[9] > 0.25 > 0.05 > far.pmf[9]
 
 
 def test_aborted_requests_count_as_longer(predictor: LengthPredictor) -> None:
@@ -97,6 +100,19 @@ def test_aborted_requests_count_as_longer(predictor: LengthPredictor) -> None:
     (after,) = predictor.predict_from(vector[np.newaxis])
     assert after.survival(300) > 0.4 > 0.12 > before.survival(300)
     assert after.pmf[(GRID.edges > 104) & (GRID.edges <= 288)].sum() < 0.08
+
+
+def test_an_abort_at_a_bins_end_rules_that_bin_out(predictor: LengthPredictor) -> None:
+    # Unfinished after 4 tokens means at least 5; lengths up to 16 have a bin each.
+    fresh = predictor.prior()
+    vector = predictor.embed(["x"])[0]
+    for _ in range(1000):
+        predictor.record(vector, 4, finished=False)
+    assert predictor.prior().survival(4) > 0.999
+    # and of what comes after it tells nothing
+    assert predictor.prior().survival(5) == pytest.approx(
+        fresh.survival(5) / fresh.survival(4), rel=1e-3
+    )
 
 
 def test_aborts_before_the_first_token_are_no_records(predictor: LengthPredictor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,6 +12,7 @@ from sagesched.lengths import Floats, LengthGrid
 from sagesched.predict.defaults import cold_start_pmf, student_t_cdf
 from sagesched.predict.survival import posterior, tail_sums
 
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 BINS = 12
 counts = hnp.arrays(np.float64, BINS, elements=st.floats(0.0, 50.0))
 strengths = st.floats(0.01, 100.0)
@@ -25,6 +26,7 @@ def one(k: int, weight: float = 1.0) -> Floats:
     return result
 
 
+@untimed
 @given(counts, counts, strengths)
 def test_posterior_is_a_distribution(events: Floats, censored: Floats, strength: float) -> None:
     pmf = posterior(events, censored, PRIOR, strength)
@@ -33,6 +35,7 @@ def test_posterior_is_a_distribution(events: Floats, censored: Floats, strength:
     assert pmf.sum() == pytest.approx(1.0)
 
 
+@untimed
 @given(counts, strengths)
 def test_without_censoring_it_is_the_dirichlet_mixture(events: Floats, strength: float) -> None:
     expected = (events + strength * PRIOR) / (events.sum() + strength)
@@ -46,6 +49,7 @@ def test_without_prior_it_is_kaplan_meier() -> None:
     assert pmf == pytest.approx([expected.get(k, 0.0) for k in range(BINS)], abs=1e-6)
 
 
+@untimed
 @given(counts, st.integers(1, BINS - 1), strengths)
 def test_a_censored_request_shifts_mass_right(events: Floats, k: int, strength: float) -> None:
     before = tail_sums(posterior(events, NONE, PRIOR, strength))

@@ -105,6 +105,8 @@ def _say_results(
         "before the clock started.\n"
     )
     say(tables.policy_table(results))
+    if warning := report.busy_machine(results):
+        say(f"\n{warning}")
     for policy, result in results.items():
         if result.first_error:
             say(f"\n{policy}: {result.failed} failed, the first with: {result.first_error}")
@@ -143,7 +145,7 @@ def _local_directory(model: str) -> Path:
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         return Path(snapshot_download(model, allow_patterns=["*.json"]))

@@ -80,32 +80,76 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--policies", default="fcfs,gittins", metavar="NAMES",
-        help="scheduling policies, separated by commas (default: %(default)s)")
-    add("--requests", type=int, default=400, metavar="N",
-        help="timed requests per policy (default: %(default)s)")
-    add("--learn", type=int, default=200, metavar="N",
+    add(
+        "--policies",
+        default="fcfs,gittins",
+        metavar="NAMES",
+        help="scheduling policies, separated by commas (default: %(default)s)",
+    )
+    add(
+        "--requests",
+        type=int,
+        default=400,
+        metavar="N",
+        help="timed requests per policy (default: %(default)s)",
+    )
+    add(
+        "--learn",
+        type=int,
+        default=200,
+        metavar="N",
         help="requests finished before the clock starts, under every policy (default: "
-        "%(default)s); half of the timed requests use phrasings that are not among them")
-    add("--load", type=float, default=1.2, metavar="X",
+        "%(default)s); half of the timed requests use phrasings that are not among them",
+    )
+    add(
+        "--load",
+        type=float,
+        default=1.2,
+        metavar="X",
         help="arrival rate as a multiple of the measured saturation (default: %(default)s); "
-        "below 1 hardly anything waits and all policies are alike")
-    add("--seed", type=int, default=0, metavar="N",
-        help="of prompts, true lengths and arrivals (default: %(default)s)")
+        "below 1 hardly anything waits and all policies are alike",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of prompts, true lengths and arrivals (default: %(default)s)",
+    )
     add("--json", type=Path, metavar="FILE", help="write all numbers to FILE")
-    add("--plot", type=Path, default=RESULTS / "ttlt.png", metavar="FILE",
-        help="write the plot (PNG) to FILE (default: %(default)s)")
-    add("--keep", action="store_true",
-        help="leave the last server up and say how to talk to it and how to stop it")
-    add("--workload", nargs="+", default=["builtin"], metavar=("NAME", "FILE"),
+    add(
+        "--plot",
+        type=Path,
+        default=RESULTS / "ttlt.png",
+        metavar="FILE",
+        help="write the plot (PNG) to FILE, and the servers' logs beside it (default: %(default)s)",
+    )
+    add(
+        "--keep",
+        action="store_true",
+        help="leave the last server up and say how to talk to it and how to stop it",
+    )
+    add(
+        "--workload",
+        nargs="+",
+        default=["builtin"],
+        metavar=("NAME", "FILE"),
         help="'builtin' (default), or 'sharegpt FILE': ShareGPT conversations as JSON or JSON "
-        "lines, or lines with prompt and output_tokens; .gz is understood")
-    add("--model-path", metavar="PATH",
+        "lines, or lines with prompt and output_tokens; .gz is understood",
+    )
+    add(
+        "--model-path",
+        metavar="PATH",
         help="model to serve: a directory or a name that SGLang knows (default: a tiny random "
-        "Llama, for machines without a GPU)")
-    add("--max-running", type=int, metavar="N",
+        "Llama, for machines without a GPU)",
+    )
+    add(
+        "--max-running",
+        type=int,
+        metavar="N",
         help="--max-running-requests of the server (default: 16, on a GPU 32); more slots need "
-        "more --requests before a queue forms")
+        "more --requests before a queue forms",
+    )
     add("--server-args", default="", metavar="ARGUMENTS",
         help="further server arguments, such as --server-args='--page-size 16'")  # fmt: skip
     return parser
@@ -154,9 +198,7 @@ def _conversations(workload: Sequence[str]) -> Path | None:
     if list(workload) == ["builtin"]:
         return None
     if workload[0] != "sharegpt" or len(workload) != 2:
-        raise ValueError(
-            f"--workload {' '.join(workload)}: expected 'builtin' or 'sharegpt FILE'"
-        )
+        raise ValueError(f"--workload {' '.join(workload)}: expected 'builtin' or 'sharegpt FILE'")
     file = Path(workload[1])
     if not file.is_file():
         raise ValueError(f"--workload sharegpt: there is no file {file}")

@@ -19,9 +19,10 @@ LOW, HIGH = 0.1, 0.9
 
 @dataclass(frozen=True)
 class Prediction:
-    """Length predicted for one request, in tokens: mean, and the P10 to P90 range."""
+    """Length predicted for one request, in tokens: mean, median, and the P10 to P90 range."""
 
     mean: float
+    median: float
     low: float
     high: float
 
@@ -47,9 +48,8 @@ def predict_timed(workload: Workload) -> tuple[list[Prediction] | None, str]:
     predictions = []
     for distribution in predictor.predict_from(_embed(predictor.embed, workload.timed)):
         capped = distribution.capped(workload.max_new_tokens)
-        predictions.append(
-            Prediction(capped.mean(), float(capped.quantile(LOW)), float(capped.quantile(HIGH)))
-        )
+        median, low, high = (float(capped.quantile(q)) for q in (0.5, LOW, HIGH))
+        predictions.append(Prediction(capped.mean(), median, low, high))
     return predictions, (
         "Predicted by the server's predictor, fed the same learning part "
         f"({len(workload.learning)} requests) in the client."

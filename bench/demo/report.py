@@ -12,7 +12,11 @@ import numpy as np
 
 from .client import Outcome
 from .learning import Prediction
+from .saturation import token_rate
 from .workload import Request
+
+SAME_SPEED = 1.2
+"""Policies whose token rates are within this factor ran on an equally fast machine."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class PolicyResult:
 
     Times are in seconds from the moment a request was due. Percentiles interpolate linearly
     between the two nearest ranks (NumPy's default). All times are 0 if every request failed.
+    ``tokens_per_s`` is the server's rate in the middle of the run (see ``saturation.py``).
     """
 
     mean_ttlt_s: float
@@ -29,6 +34,7 @@ class PolicyResult:
     p99_ttlt_s: float
     mean_ttft_s: float
     throughput_rps: float
+    tokens_per_s: float | None
     failed: int
     mismatched: int
     wall_s: float
@@ -40,13 +46,19 @@ class PolicyResult:
 
 @dataclass(frozen=True)
 class FamilyRow:
-    """One task family: what was drawn, what was predicted, how long its users waited."""
+    """One task family: what was drawn, what was predicted, how long its users waited.
+
+    ``predicted_median_tokens`` is the mean of the predicted medians. Without predictions their
+    fields are None.
+    """
 
     family: str
     requests: int
     unseen: int
     mean_tokens: float
     predicted_mean_tokens: float | None
+    median_tokens: float
+    predicted_median_tokens: float | None
     within_p10_p90: float | None
     mean_ttlt_s: Mapping[str, float]
 
@@ -64,6 +76,7 @@ def policy_result(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> P
         p99_ttlt_s=p99,
         mean_ttft_s=float(np.mean([o.ttft for o in good] or [0.0])),
         throughput_rps=len(good) / wall if wall > 0 else 0.0,
+        tokens_per_s=token_rate(outcomes),
         failed=len(outcomes) - len(good),
         mismatched=sum(
             o.error is None and o.tokens != r.output_tokens
@@ -110,10 +123,16 @@ def _family_row(
         requests=len(places),
         unseen=sum(not requests[i].seen for i in places),
         mean_tokens=float(np.mean(tokens)),
-        predicted_mean_tokens=float(np.mean([p.mean for p in predicted])) if predicted else None,
-        within_p10_p90=float(np.mean(covered)) if covered else None,
+        predicted_mean_tokens=_mean([p.mean for p in predicted]),
+        median_tokens=float(np.median(tokens)),
+        predicted_median_tokens=_mean([p.median for p in predicted]),
+        within_p10_p90=_mean(covered),
         mean_ttlt_s={policy: float(np.mean(w)) if w else 0.0 for policy, w in waits.items()},
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def report_json(
@@ -131,6 +150,21 @@ def write_json(file: Path, report: Mapping[str, Any]) -> None:
     """Write a report, creating its folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def busy_machine(results: Mapping[str, PolicyResult]) -> str:
+    """A warning if the server's own speed differed between policies; empty if it did not.
+
+    All policies decode the same tokens in equally full batches: another speed means that
+    something else used the machine, and then waiting times cannot be compared.
+    """
+    rates = [r.tokens_per_s for r in results.values() if r.tokens_per_s]
+    if not rates or max(rates) <= SAME_SPEED * min(rates):
+        return ""
+    return (
+        f"Careful: the server made {min(rates):.0f} to {max(rates):.0f} output tokens/s, depending "
+        "on the policy. If other programs were running, stop them and run the demo again."
+    )
 
 
 def exit_status(results: Mapping[str, PolicyResult]) -> int:

@@ -20,8 +20,8 @@ from .saturation import Saturation, saturation
 from .workload import Workload
 
 SATURATION_REQUESTS = 160
-LEARNING_QUEUE = 4
-"""The learning part keeps this many times the running batch in the server."""
+QUEUE = 4
+"""Outside the timed part this many times the running batch is kept in the server."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ class Bench:
                 server.detach()
 
     def measure_saturation(self, server: EngineServer) -> Saturation:
-        """Send many requests at once to an fcfs server, and leave its cache empty."""
+        """Keep the queue of an fcfs server full for a while, and leave its cache empty."""
         count = max(SATURATION_REQUESTS, 8 * self.engine.max_running)
         requests = list(itertools.islice(itertools.cycle(self.workload.timed), count))
 
         async def drive() -> list[Outcome]:
             async with Client.connect(server.url, self.workload, self.replay) as client:
-                outcomes = await client.closed_loop(requests, count, Progress("saturation", count))
+                outcomes = await client.closed_loop(
+                    requests, QUEUE * self.engine.max_running, Progress("saturation", count)
+                )
                 await client.flush_cache()
                 return outcomes
 
@@ -84,7 +86,7 @@ class Bench:
                     _require_success(
                         await client.closed_loop(
                             work.learning,
-                            LEARNING_QUEUE * self.engine.max_running,
+                            QUEUE * self.engine.max_running,
                             Progress("learning", len(work.learning)),
                         )
                     )

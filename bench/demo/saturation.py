@@ -25,31 +25,39 @@ class Saturation:
 
 
 def saturation(outcomes: Sequence[Outcome], mean_output_tokens: float) -> Saturation:
-    """The rate in the middle of a run in which all requests were there from the start.
-
-    Output tokens are counted, not requests: how many requests finish in a few seconds depends
-    on which lengths happened to be among them. A request's tokens count evenly over the time
-    from its first to its last token.
+    """The limit, from a run that kept a queue in the server from start to end.
 
     Args:
         outcomes: of the saturation run.
         mean_output_tokens: mean true length of the requests to be timed.
 
     Raises:
-        ValueError: nothing, or too little, was finished.
+        ValueError: too little was finished.
+    """
+    rate = token_rate(outcomes)
+    if rate is None:
+        finished = sum(o.error is None for o in outcomes)
+        raise ValueError(
+            f"saturation: {finished} of {len(outcomes)} requests were finished, too few to tell "
+            "the server's limit; look into its log"
+        )
+    return Saturation(rate, rate / mean_output_tokens)
+
+
+def token_rate(outcomes: Sequence[Outcome]) -> float | None:
+    """Output tokens per second in the middle of a run; None if less than 5 requests finished.
+
+    Tokens are counted, not requests: how many requests finish in a few seconds depends on which
+    lengths happened to be among them. A request's tokens count evenly over the time from its
+    first to its last one.
     """
     good = [o for o in outcomes if o.error is None and o.first is not None]
+    if len(good) < 5:
+        return None
     ends = sorted(o.done for o in good)
-    if len(ends) < 5:
-        raise ValueError(
-            f"saturation: {len(good)} of {len(outcomes)} requests were finished, 5 are needed"
-        )
     start, stop = (ends[int(share * (len(ends) - 1))] for share in MIDDLE)
     produced = sum(o.tokens * _overlap(o, start, stop) for o in good)
-    if stop <= start or produced <= 0:
-        raise ValueError("saturation: all requests finished at the same moment; use more of them")
-    rate = produced / (stop - start)
-    return Saturation(rate, rate / mean_output_tokens)
+    return produced / (stop - start) if produced > 0 and stop > start else None
 
 
 def _overlap(outcome: Outcome, start: float, stop: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def read_turns(file: Path) -> list[Turn]:
     Understands a JSON list or JSON lines, also gzipped, of
     ``{"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}``, of
     which the first question with its answer is taken (a conversation without one is left out),
-    and ``{"prompt": ..., "output_tokens": n}`` (with n = 0 left out).
+    and ``{"prompt": ..., "output_tokens": n}`` (left out with n = 0, or null: unknown).
 
     Raises:
         ValueError: naming the file, the line or the place in the list, and the reason.
@@ -78,7 +79,9 @@ def read_turns(file: Path) -> list[Turn]:
     return turns
 
 
-def share_gpt(file: Path, tokenizer: Tokenizer, *, seed: int, learn: int, requests: int) -> Workload:
+def share_gpt(
+    file: Path, tokenizer: Tokenizer, *, seed: int, learn: int, requests: int
+) -> Workload:
     """A workload of conversations from ``file``, drawn without repetition.
 
     Prompts are cut to what fits into the context beside the answer, and true lengths to
@@ -144,6 +147,8 @@ def _turn(record: Any) -> Turn | None:
     prompt, tokens = record["prompt"], record["output_tokens"]
     if not isinstance(prompt, str):
         raise ValueError(f'"prompt" must be text, got {type(prompt).__name__}')
+    if tokens is None:
+        return None
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
         raise ValueError(f'"output_tokens" must be a whole number of at least 0, got {tokens!r}')
     return Turn(prompt, tokens) if prompt.strip() and tokens else None
@@ -157,7 +162,7 @@ def _first_answered(messages: Any) -> Turn | None:
         fields = message if isinstance(message, dict) else {}
         if not isinstance(fields.get("from"), str) or not isinstance(fields.get("value"), str):
             raise ValueError('every message needs "from" and "value" as text')
-    for question, answer in zip(messages, messages[1:], strict=False):
+    for question, answer in itertools.pairwise(messages):
         speakers = (question["from"], answer["from"])
         if speakers == ("human", "gpt") and question["value"].strip() and answer["value"].strip():
             return Turn(question["value"], answer["value"])

@@ -14,6 +14,7 @@ POLICY_HEAD = (
     "P99",
     "mean TTFT",
     "requests/s",
+    "tokens/s",
     "failed",
     "wrong length",
 )
@@ -25,27 +26,31 @@ def policy_table(results: Mapping[str, PolicyResult]) -> str:
     rows: list[Sequence[str]] = []
     for policy, result in results.items():
         cells = [*(f"{value:.2f}" for value in _times(result)), f"{result.throughput_rps:.1f}"]
-        rows.append([policy, *cells, str(result.failed), str(result.mismatched)])
+        cells += [_or_dash(result.tokens_per_s, ".0f"), str(result.failed), str(result.mismatched)]
+        rows.append([policy, *cells])
         if base and policy != "fcfs":
             pairs = zip(_times(result), _times(base), strict=True)
             ratios = [_ratio(*pair) for pair in pairs]
-            throughput = _ratio(result.throughput_rps, base.throughput_rps)
-            rows.append(["... / fcfs", *ratios, throughput, "", ""])
+            ratios.append(_ratio(result.throughput_rps, base.throughput_rps))
+            ratios.append(_ratio(result.tokens_per_s or 0, base.tokens_per_s or 0))
+            rows.append(["... / fcfs", *ratios, "", ""])
     return markdown(POLICY_HEAD, rows)
 
 
 def family_table(rows: Sequence[FamilyRow]) -> str:
     """A row per task family: lengths in tokens, mean TTLT in seconds per policy."""
     policies = list(rows[0].mean_ttlt_s)
-    head = ["family", "requests", "unseen", "real mean", "predicted", "in P10-P90"]
+    head = ["family", "requests", "unseen", "mean", "predicted", "P50", "predicted", "in P10-P90"]
     cells = [
         [
             row.family,
             str(row.requests),
             str(row.unseen),
             f"{row.mean_tokens:.0f}",
-            "-" if row.predicted_mean_tokens is None else f"{row.predicted_mean_tokens:.0f}",
-            "-" if row.within_p10_p90 is None else f"{row.within_p10_p90:.0%}",
+            _or_dash(row.predicted_mean_tokens, ".0f"),
+            f"{row.median_tokens:.0f}",
+            _or_dash(row.predicted_median_tokens, ".0f"),
+            _or_dash(row.within_p10_p90, ".0%"),
             *(f"{row.mean_ttlt_s[policy]:.2f}" for policy in policies),
         ]
         for row in rows
@@ -78,3 +83,7 @@ def _times(result: PolicyResult) -> tuple[float, ...]:
 
 def _ratio(value: float, base: float) -> str:
     return f"x {value / base:.2f}" if base > 0 else "-"
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -102,7 +102,9 @@ def _write_tokenizer(directory: Path) -> None:
 def _write_weights(directory: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=64,

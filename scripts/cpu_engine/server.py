@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import secrets
 import shlex
 import socket
 import subprocess
@@ -69,7 +70,7 @@ class EngineServer:
         *,
         cpu: bool = True,
         port: int = 0,
-        start_timeout_s: float = 240.0,
+        start_timeout_s: float = 300.0,
     ) -> None:
         self.model_path = str(model_path)
         self.args = [str(a) for a in args]
@@ -114,6 +115,8 @@ class EngineServer:
             env.pop(name, None)
             if value is not None:
                 env[name] = value
+        # SGLang looks for tools such as ninja beside its Python, activated or not.
+        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", "")])
         # The server unpickles cpu_engine.eos_at by name.
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), env.get("PYTHONPATH")]))
         return env
@@ -217,9 +220,8 @@ def _healthy(url: str) -> bool:
 
 
 def _temporary_log() -> Path:
-    handle, name = tempfile.mkstemp(prefix="sagesched-server-", suffix=".log")
-    os.close(handle)
-    return Path(name)
+    """A name nobody can guess; the file comes with the server."""
+    return Path(tempfile.gettempdir()) / f"sagesched-server-{secrets.token_hex(8)}.log"
 
 
 def _core_binding(args: Sequence[str]) -> dict[str, str]:

@@ -30,8 +30,7 @@ TOPICS = (
     "Two trains start towards each other, one half as fast as the other; where do they meet?",
     "Anna is older than Ben, Ben is younger than Carl, and Carl is not the oldest; who is oldest?",
     "A snail climbs three metres by day and slips two at night; how long does it need for a well?",
-    "Each of five houses has another colour, and the red one is left of the green one; which "
-    "orders are possible?",
+    "Five houses in a row all differ in colour, red left of green; which orders are possible?",
     "A shop first raises its prices by a fifth and then lowers them by a fifth; who gains?",
     "Of nine coins one is lighter; how few weighings on a balance find it?",
     "The sum of two numbers is forty and their difference is a prime; which numbers can they be?",
@@ -40,8 +39,7 @@ TOPICS = (
     "A knight always lies or always speaks the truth; what single question finds the safe road?",
     "A rectangle keeps its area while its width grows by a half; what happens to its length?",
     "Two dice are thrown, and at least one shows a six; how likely is a double six?",
-    "A candle burns down in four hours, a thicker one in six; when is one twice as long as the "
-    "other?",
+    "One candle burns for four hours, another for six; when is one twice as long as the other?",
     "Four people cross a bridge with one torch at different speeds; what is the fastest way?",
     "A clock loses five minutes every hour; when does it show the right time again?",
     "Three switches belong to one lamp in the next room; how do you find the right one?",

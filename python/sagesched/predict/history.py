@@ -27,11 +27,15 @@ class NearestRows(Protocol):
 
 
 def nearest_rows_numpy(queries: Vectors, rows: Vectors, k: int) -> Neighbours:
-    """`NearestRows` with one matrix-vector product per query."""
+    """`NearestRows` with one matrix-vector product per query.
+
+    By einsum, in this thread: BLAS would take the server's cores, and is slower where they are
+    busy (measured: 2 to 6 ms against 0.7 ms for 10,000 records on two busy cores).
+    """
     cosine = np.empty((len(queries), k), dtype=np.float32)
     slots = np.empty((len(queries), k), dtype=np.int64)
     for i, query in enumerate(queries):
-        products = rows @ query
+        products = np.einsum("nd,d->n", rows, query)
         best = np.argpartition(products, len(rows) - k)[len(rows) - k :]
         slots[i], cosine[i] = best, products[best]
     return _best_first(cosine, slots)

@@ -1,0 +1,1 @@
+"""Tests; ``scripts/test`` runs them all."""

@@ -1,0 +1,213 @@
+"""Whatever clients do, the server keeps serving and no slot of the rank engine leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+from cpu_engine.server import EngineServer
+from sagesched.plugin.wire import PRIVATE_KEY
+
+from .serving import start_server
+from .traffic import Job, our_metrics, post, run_job, run_spaced, session, short_prompt
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EngineServer]:
+    args = ["--schedule-policy", "gittins", "--max-running-requests", "8", "--enable-metrics"]
+    with start_server(*args) as running:
+        yield running
+
+
+async def settled(url: str, **wanted: float) -> dict[str, float]:
+    """Our metrics, once they show what is wanted (or after ten seconds, whatever they show)."""
+    for _ in range(50):
+        found = await our_metrics(url)
+        if all(found.get(name) == value for name, value in wanted.items()):
+            break
+        await asyncio.sleep(0.2)
+    return found
+
+
+async def check_serving(url: str) -> None:
+    """The server answers, the rank engine is empty, nothing of ours failed."""
+    async with session() as client:
+        job = await run_job(client, url, Job("alive", "Are you there?", 3))
+    assert (job.status, job.completion_tokens) == (200, 3)
+    found = await settled(url, sagesched_rank_engine_slots=0.0)
+    assert found["sagesched_rank_engine_slots"] == 0.0
+    assert {k: v for k, v in found.items() if k.startswith("sagesched_fallbacks")} == {}
+
+
+async def count(url: str, name: str) -> float:
+    return (await our_metrics(url)).get(name, 0.0)
+
+
+def test_two_hundred_requests_at_once(server: EngineServer) -> None:
+    jobs = [Job(str(i), short_prompt(i), 1 + i % 37) for i in range(200)]
+    done = asyncio.run(run_spaced(server.url, jobs, gap_s=0.0))
+    assert [job.completion_tokens for job in done] == [job.tokens for job in jobs]
+    asyncio.run(check_serving(server.url))
+    found = asyncio.run(our_metrics(server.url))
+    assert found['sagesched_ranked_requests_total{source="predicted"}'] >= 100
+
+
+def test_client_killed_in_the_middle_of_a_stream(server: EngineServer) -> None:
+    async def kill_midway() -> None:
+        before = await count(server.url, 'sagesched_outcomes_total{kind="censored"}')
+        async with session() as client:
+            body = {**Job("", "Tell me everything.", 3900).body(), "stream": True}
+            async with client.post(server.url + "/generate", json=body) as response:
+                await response.content.readline()
+        for _ in range(100):
+            if await count(server.url, 'sagesched_outcomes_total{kind="censored"}') > before:
+                break
+            await asyncio.sleep(0.2)
+        else:
+            pytest.fail("the disconnected request never came back to the history")
+
+    asyncio.run(kill_midway())
+    asyncio.run(check_serving(server.url))
+
+
+def test_abort_while_queued_and_while_running(server: EngineServer) -> None:
+    async def abort_all_of_them() -> list[Job]:
+        before = await count(server.url, 'sagesched_outcomes_total{kind="censored"}')
+        jobs = [Job(f"a{i}", "Go on.", 3900, {"rid": f"abort-{i}"}) for i in range(20)]
+        async with session() as client:
+            tasks = [asyncio.create_task(run_job(client, server.url, job)) for job in jobs]
+            while await count(server.url, "sagesched_rank_engine_slots") < 12:
+                await asyncio.sleep(0.05)
+            for job in reversed(jobs):
+                rid = {"rid": job.extra["rid"]} if job.extra else {}
+                await post(server.url + "/abort_request", rid)
+            done = await asyncio.gather(*tasks)
+        name = 'sagesched_outcomes_total{kind="censored"}'
+        found = await settled(server.url, **{name: before + 20})
+        assert found[name] == before + 20
+        return list(done)
+
+    done = asyncio.run(abort_all_of_them())
+    assert all(job.completion_tokens < 3900 for job in done)
+    asyncio.run(check_serving(server.url))
+
+
+BAD_REQUESTS: list[tuple[str, Any]] = [
+    ("empty prompt", {"text": ""}),
+    ("empty ids", {"input_ids": []}),
+    ("longer than the context", {"input_ids": [5] * 9000}),
+    ("longer than the context, as text", {"text": "word " * 9000}),
+    ("negative length", {"text": "a", "sampling_params": {"max_new_tokens": -5}}),
+    ("zero length", {"text": "a", "sampling_params": {"max_new_tokens": 0}}),
+    ("absurd length", {"text": "a", "sampling_params": {"max_new_tokens": 10**30}}),
+    ("length of a wrong type", {"text": "a", "sampling_params": {"max_new_tokens": "many"}}),
+    ("parameters of a wrong type", {"text": "a", "sampling_params": {"custom_params": 7}}),
+    ("lone surrogate", {"text": "a\ud800b", "sampling_params": {"max_new_tokens": 2}}),
+    ("control characters", {"text": "\x00\x01\x1b", "sampling_params": {"max_new_tokens": 2}}),
+    ("no prompt", {"sampling_params": {"max_new_tokens": 2}}),
+]
+
+
+@pytest.mark.parametrize("body", [b for _, b in BAD_REQUESTS], ids=[n for n, _ in BAD_REQUESTS])
+def test_bad_request_gets_sglangs_own_answer(server: EngineServer, body: dict[str, Any]) -> None:
+    async def send() -> int:
+        payload = json.dumps(body).encode()
+        async with (
+            session() as client,
+            client.post(
+                server.url + "/generate", data=payload, headers={"Content-Type": "application/json"}
+            ) as response,
+        ):
+            await response.read()
+            return response.status
+
+    assert asyncio.run(send()) < 600
+    asyncio.run(check_serving(server.url))
+
+
+def test_malformed_json(server: EngineServer) -> None:
+    async def send() -> int:
+        headers = {"Content-Type": "application/json"}
+        async with (
+            session() as client,
+            client.post(server.url + "/generate", data=b'{"text": ', headers=headers) as response,
+        ):
+            return response.status
+
+    assert 400 <= asyncio.run(send()) < 500
+    asyncio.run(check_serving(server.url))
+
+
+@pytest.mark.parametrize(
+    "forged", [[0.0] * 5, "x", -1, 1e308, {"a": 1}, [None], [1.0] * 100_000], ids=range(7)
+)
+def test_a_forged_prediction_is_overwritten(server: EngineServer, forged: Any) -> None:
+    extra = {"custom_params": {PRIVATE_KEY: forged}}
+    (job,) = asyncio.run(run_spaced(server.url, [Job("f", "Hello there.", 4, extra)]))
+    assert (job.status, job.completion_tokens) == (200, 4)
+    asyncio.run(check_serving(server.url))
+
+
+def test_every_route_is_predicted_and_learned(server: EngineServer) -> None:
+    """Single, batch, n > 1, completions, chat, streaming; the extra prefill of n > 1 is not."""
+
+    async def total(name: str) -> float:
+        found = await our_metrics(server.url)
+        return sum(v for k, v in found.items() if k.startswith(name) and "unknown" not in k)
+
+    async def send(path: str, body: dict[str, Any], requests: int) -> None:
+        before = await total("sagesched_outcomes_total")
+        async with session() as client, client.post(server.url + path, json=body) as response:
+            assert response.status == 200, await response.text()
+            await response.read()
+        for _ in range(50):
+            learned = await total("sagesched_outcomes_total") - before
+            if learned >= requests:
+                break
+            await asyncio.sleep(0.1)
+        assert learned == requests, f"{path}: {learned} of {requests} outcomes learned"
+
+    async def all_routes() -> None:
+        few = {"max_new_tokens": 3}
+        say = [{"role": "user", "content": "Say something short."}]
+        model = {"model": "any", "max_tokens": 3}
+        await send("/generate", {"text": "one", "sampling_params": few}, 1)
+        await send("/generate", {"text": ["one", "two", "three"], "sampling_params": few}, 3)
+        await send("/generate", {"input_ids": [[5, 6], [7, 8]], "sampling_params": few}, 2)
+        await send("/generate", {"text": "x", "sampling_params": {**few, "n": 3}}, 3)
+        await send("/v1/completions", {**model, "prompt": "one"}, 1)
+        await send("/v1/completions", {**model, "prompt": ["one", "two"], "n": 2}, 4)
+        await send("/v1/chat/completions", {**model, "messages": say}, 1)
+        await send("/v1/chat/completions", {**model, "messages": say, "stream": True}, 1)
+        await send("/v1/chat/completions", {**model, "messages": say, "n": 2}, 2)
+        unpredicted = await our_metrics(server.url)
+        assert unpredicted.get('sagesched_predictions_total{result="errors"}', 0) == 0
+
+    asyncio.run(all_routes())
+    asyncio.run(check_serving(server.url))
+
+
+def test_prompts_do_not_reach_the_log(server: EngineServer) -> None:
+    secret = "the xylophone password is quartz"
+    asyncio.run(run_spaced(server.url, [Job("p", secret, 3)]))
+    assert secret not in server.log_path.read_text(errors="replace")
+
+
+def test_the_client_is_not_needed_for_the_server_to_live(server: EngineServer) -> None:
+    async def hang_up() -> None:
+        for _ in range(10):
+            async with session() as client:
+                task = asyncio.create_task(run_job(client, server.url, Job("h", "Hello.", 3900)))
+                await asyncio.sleep(0.05)
+                task.cancel()
+                with pytest.raises((asyncio.CancelledError, aiohttp.ClientError)):
+                    await task
+
+    asyncio.run(hang_up())
+    asyncio.run(check_serving(server.url))
