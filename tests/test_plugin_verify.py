@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.wire import PRIVATE_KEY, attach, detach
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.order import PREFIX_LOOKUPS_PER_PASS, QueueOrder, place_of

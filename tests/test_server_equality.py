@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from .serving import start_server
-from .traffic import completion_order, post
 from .test_server_order import serve_behind_blockers, waiting_jobs
+from .traffic import completion_order, post
 
 pytestmark = pytest.mark.server
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+
 from cpu_engine.server import EngineServer
 
 from .serving import start_server

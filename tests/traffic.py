@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+
 from cpu_engine.eos_at import EosAt, eos_at_params
 from cpu_engine.make_model import EOS_ID
 

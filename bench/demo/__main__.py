@@ -61,7 +61,8 @@ def compare(options: cli.Options, bench: Bench) -> int:
     """Run all policies, print and write what came out; the exit status."""
     cli.make_results_folder()
     _say_plan(options, bench)
-    limit, runs = run_all(bench, options.policies, keep=options.keep)
+    found = run_all(bench, options.policies, keep=options.keep)
+    runs = found.runs
     results = {p: report.policy_result(bench.workload.timed, runs[p]) for p in runs}
     predictions, note = learning.predict_timed(bench.workload)
     families = report.family_rows(bench.workload.timed, predictions, runs)
@@ -72,10 +73,12 @@ def compare(options: cli.Options, bench: Bench) -> int:
     )
     save_plot(options.plot, title, runs, results)
     if options.json:
-        facts = _facts(options, bench, limit)
+        facts = _facts(options, bench, found.limit)
         report.write_json(options.json, report.report_json(facts, results, families))
     _say_results(title, bench.workload, results, families, note)
     say(f"\nPlot: {options.plot}" + (f"   Numbers: {options.json}" if options.json else ""))
+    if found.kept:
+        say(f"\n{found.kept}")
     return report.exit_status(results)
 
 

@@ -45,15 +45,11 @@ class Bench:
     logs: Path
 
     @contextmanager
-    def server(self, policy: str, *, keep: bool = False) -> Iterator[EngineServer]:
-        """A fresh server, stopped at the end unless it is to be kept."""
+    def server(self, policy: str) -> Iterator[EngineServer]:
+        """A fresh server, stopped at the end."""
         say(f"{policy}: starting the server ...")
-        server = self.engine.server(policy, self.logs / f"server-{policy}.log")
-        with server:
+        with self.engine.server(policy, self.logs / f"server-{policy}.log") as server:
             yield server
-            if keep:
-                _say_how_to_use(server)
-                server.detach()
 
     def measure_saturation(self, server: EngineServer) -> Saturation:
         """Keep the queue of an fcfs server full for a while, and leave its cache empty."""
@@ -98,25 +94,42 @@ class Bench:
         return asyncio.run(drive())
 
 
-def run_all(
-    bench: Bench, policies: Sequence[str], *, keep: bool
-) -> tuple[Saturation, dict[str, list[Outcome]]]:
+@dataclass(frozen=True)
+class Comparison:
+    """What came out.
+
+    Attributes:
+        limit: the measured saturation.
+        runs: outcomes of the timed requests, per policy.
+        kept: how to use the server that was left running; empty if none was.
+    """
+
+    limit: Saturation
+    runs: dict[str, list[Outcome]]
+    kept: str
+
+
+def run_all(bench: Bench, policies: Sequence[str], *, keep: bool) -> Comparison:
     """Run every policy; the server of the last one is kept if asked for.
 
     Saturation is measured once, under fcfs, on the server of that policy if it takes part.
     """
     limit: Saturation | None = None
+    kept = ""
     if "fcfs" not in policies:
         with bench.server("fcfs") as server:
             limit = bench.measure_saturation(server)
     results: dict[str, list[Outcome]] = {}
     order = sorted(policies, key=lambda policy: policy != "fcfs")
     for policy in order:
-        with bench.server(policy, keep=keep and policy == order[-1]) as server:
+        with bench.server(policy) as server:
             limit = limit or bench.measure_saturation(server)
             results[policy] = bench.run_policy(server, bench.load * limit.requests_per_s)
+            if keep and policy == order[-1]:
+                kept = _how_to_use(server)
+                server.detach()
     assert limit is not None  # the first policy in order is fcfs, or it was measured above
-    return limit, {policy: results[policy] for policy in policies}
+    return Comparison(limit, {policy: results[policy] for policy in policies}, kept)
 
 
 def _require_success(outcomes: Sequence[Outcome]) -> None:
@@ -128,9 +141,9 @@ def _require_success(outcomes: Sequence[Outcome]) -> None:
         )
 
 
-def _say_how_to_use(server: EngineServer) -> None:
-    say(
-        f"\nThe server stays up at {server.url} (log: {server.log_path}). Talk to it:\n"
+def _how_to_use(server: EngineServer) -> str:
+    return (
+        f"The server stays up at {server.url} (log: {server.log_path}). Talk to it:\n"
         f"  curl {server.url}/v1/chat/completions -H 'Content-Type: application/json' "
         """-d '{"model": "default", "max_tokens": 32, """
         """"messages": [{"role": "user", "content": "Hello!"}]}'\n"""

@@ -64,9 +64,11 @@ def _package() -> Iterator[Finding]:
 
 
 def _kernel() -> Iterator[Finding]:
+    from sagesched.cost import CostModel
     from sagesched.gittins import gittins_index
 
-    two_point = float(gittins_index([[1.0, 1.0, 1.0]], [50, 55, 200], 0, 0, cost=_token_cost())[0])
+    per_token = CostModel(token=1.0, memory=0.0)
+    two_point = float(gittins_index([[1.0, 1.0, 1.0]], [50, 55, 200], 0, 0, cost=per_token)[0])
     right = abs(two_point - 80.0) < 1e-9
     yield Finding(
         "index kernel",
@@ -74,12 +76,6 @@ def _kernel() -> Iterator[Finding]:
         "" if right else "the compiled core is damaged; reinstall sagesched",
         fatal=not right,
     )
-
-
-def _token_cost() -> object:
-    from sagesched.cost import CostModel
-
-    return CostModel(token=1.0, memory=0.0)
 
 
 def _settings() -> Iterator[Finding]:

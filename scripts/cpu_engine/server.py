@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import math
 import os
 import random
 import secrets
@@ -25,14 +27,17 @@ HOST = "127.0.0.1"
 # The unmodified SGLang runs without a GPU under these. They come before the caller's
 # arguments, of which argparse takes the last. Without a bound on the KV pool SGLang would fill
 # most of the machine's memory with it: two minutes instead of ten seconds, at 256 bytes a token.
-CPU_ARGS = (
-    ["--device", "cpu", "--attention-backend", "torch_native"]
-    + ["--sampling-backend", "pytorch", "--grammar-backend", "none"]
-    + ["--max-total-tokens", "65536"]
-)
+CPU_ARGS = [
+    *("--device", "cpu", "--attention-backend", "torch_native"),
+    *("--sampling-backend", "pytorch", "--grammar-backend", "none"),
+    *("--max-total-tokens", "65536"),
+]
 CPU_ENV = {"SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-RANK_FLAGS = ("--tp-size", "--tp", "--tensor-parallel-size", "--pp-size", "--pp",
-              "--pipeline-parallel-size", "--dp-size", "--dp", "--data-parallel-size")  # fmt: skip
+RANK_FLAGS = [
+    ["--tp-size", "--tp", "--tensor-parallel-size"],
+    ["--pp-size", "--pp", "--pipeline-parallel-size"],
+    ["--dp-size", "--dp", "--data-parallel-size"],
+]
 
 # No proxy from the environment may stand between us and the local machine.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -226,19 +231,15 @@ def _temporary_log() -> Path:
 
 def _core_binding(args: Sequence[str]) -> dict[str, str]:
     """One core per rank: by itself SGLang gives each a NUMA node, and refuses to start without."""
-    ranks = 1
-    for flag, value in _flag_values(args):
-        if flag in RANK_FLAGS and value.isdigit():
-            ranks *= int(value)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for names in RANK_FLAGS:
+        parser.add_argument(*names, type=int, default=1)
+    try:
+        ranks = math.prod(vars(parser.parse_known_args(args)[0]).values())
+    except argparse.ArgumentError:  # the server itself says it better
+        return {}
     if ranks < 2 or "SGLANG_CPU_OMP_THREADS_BIND" in os.environ:
         return {}
     cores = sorted(os.sched_getaffinity(0))
     binding = "|".join(str(cores[i % len(cores)]) for i in range(ranks))
     return {"SGLANG_CPU_OMP_THREADS_BIND": binding}
-
-
-def _flag_values(args: Sequence[str]) -> list[tuple[str, str]]:
-    """``--flag value`` and ``--flag=value`` as pairs."""
-    pairs = [tuple(a.split("=", 1)) for a in args if a.startswith("--") and "=" in a]
-    pairs += [(a, b) for a, b in zip(args, args[1:], strict=False) if a.startswith("--")]
-    return [(flag, value) for flag, value in pairs]

@@ -18,7 +18,7 @@ from environment.machine import (
     find_user_sglang,
 )
 from environment.plan import plan_cpu, plan_gpu
-from environment.steps import Stamp, keys_of, run_steps
+from environment.steps import Stamp, Step, keys_of, run_steps, up_to_date
 from environment.tools import Environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,6 +46,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--force", action="store_true", help="make the environment anew")
+    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
     parser.add_argument(
         "--engine",
         choices=["auto", "cpu", "gpu"],
@@ -76,21 +77,34 @@ def check_folder(venv: Path) -> None:
 
 
 def set_up(options: argparse.Namespace) -> None:
+    """Do what the options ask for.
+
+    Raises:
+        SetupError: it cannot be done, or with ``--check`` is not done; the message says more.
+    """
     venv = Path(os.environ.get("SAGESCHED_VENV") or REPOSITORY / ".venv").absolute()
     check_folder(venv)
-    engine = choose_engine(options.engine, venv)
+    user = choose_engine(options.engine, venv)
     environment = Environment(venv, REPOSITORY / "build" / "setup.log")
-    steps = plan_gpu(environment, REPOSITORY, engine) if engine else plan_cpu(environment, REPOSITORY)
+    steps = plan_gpu(environment, REPOSITORY, user) if user else plan_cpu(environment, REPOSITORY)
+    label = f"SGLang {user.version} of {user.python}" if user else "the CPU engine"
     stamp = Stamp(venv / "sagesched-setup.json")
-    if options.force and venv.exists():
-        shutil.rmtree(venv)
-    label = f"SGLang {engine.version} of {engine.python}" if engine else "the CPU engine"
-    if stamp.done() == keys_of(steps):
+    current = 0 if options.force else up_to_date(keys_of(steps), stamp.done())
+    if current == len(steps):
         print(f"scripts/setup: {venv} is up to date ({label})")
-        return
+    elif options.check:
+        raise SetupError(f"{venv} is out of date; the next step is: {steps[current].title}")
+    else:
+        if options.force and venv.exists():
+            shutil.rmtree(venv)
+        print(f"scripts/setup: {venv} for {label}; the log is {environment.log}", flush=True)
+        install(steps, stamp)
+
+
+def install(steps: list[Step], stamp: Stamp) -> None:
+    """Run what is out of date."""
     check_python()
     check_compiler()
-    print(f"scripts/setup: {venv} for {label}; the log is {environment.log}", flush=True)
     started = time.monotonic()
     run_steps(steps, stamp)
     print(f"scripts/setup: ready after {time.monotonic() - started:.0f} s", flush=True)

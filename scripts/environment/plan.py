@@ -25,7 +25,9 @@ def plan_cpu(environment: Environment, repository: Path) -> list[Step]:
     def install_torch() -> None:
         cuda = environment.needs_cuda_packages(TORCH)
         if cuda:
-            print("      pip finds torch's CUDA build: about 3 GB to download, be patient", flush=True)
+            print(
+                "      pip finds torch's CUDA build: about 3 GB to download, be patient", flush=True
+            )
         check_disk(environment.folder, 10 if cuda else 4)
         environment.pip(TORCH, "-c", pins[0])
 
@@ -73,7 +75,8 @@ def plan_cpu(environment: Environment, repository: Path) -> list[Step]:
 
 def plan_gpu(environment: Environment, repository: Path, sglang: UserSglang) -> list[Step]:
     """sagesched on top of the SGLang that the user has."""
-    theirs = "".join(f"{name}=={version}\n" for name, version in sorted(sglang.packages.items()))
+    others = sorted((n, v) for n, v in sglang.packages.items() if _normal(n) != "sagesched")
+    theirs = "".join(f"{name}=={version}\n" for name, version in others)
     ours = (repository / "scripts/environment/constraints.txt").read_text().splitlines()
     taken = {_normal(name) for name in sglang.packages}
     free = [line for line in ours if "==" in line and _normal(line.split("==")[0]) not in taken]
@@ -107,9 +110,7 @@ def _make_venv(environment: Environment, python: str = sys.executable) -> Step:
     )
 
 
-def _install_sagesched(
-    environment: Environment, repository: Path, pins: list[Path]
-) -> list[Step]:
+def _install_sagesched(environment: Environment, repository: Path, pins: list[Path]) -> list[Step]:
     constraints = [part for pin in pins for part in ("-c", str(pin))]
     package = repository / "python" / "sagesched"
     sources = [repository / "pyproject.toml", repository / "CMakeLists.txt"]
@@ -119,9 +120,7 @@ def _install_sagesched(
     names = "\n".join(sorted(str(p.relative_to(package)) for p in package.rglob("*.py")))
 
     def build() -> None:
-        environment.pip(
-            *("--no-build-isolation", *constraints, "-e", f"{repository}[predict,dev]")
-        )
+        environment.pip(*("--no-build-isolation", *constraints, "-e", f"{repository}[predict,dev]"))
         environment.run(
             *(environment.folder / "bin" / "sagesched", "--version"),
             advice="sagesched is installed but does not run.",

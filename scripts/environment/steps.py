@@ -55,14 +55,18 @@ def keys_of(steps: Iterable[Step]) -> list[str]:
     return keys
 
 
-def run_steps(steps: Sequence[Step], stamp: Stamp) -> int:
-    """Run every step from the first that is not up to date on; returns how many were run."""
-    keys, done = keys_of(steps), stamp.done()
-    if done == keys:
-        return 0
+def up_to_date(keys: Sequence[str], done: Sequence[str]) -> int:
+    """How many steps, from the first on, are done as they would be done now."""
     current = 0
     while current < min(len(keys), len(done)) and keys[current] == done[current]:
         current += 1
+    return current
+
+
+def run_steps(steps: Sequence[Step], stamp: Stamp) -> int:
+    """Run every step from the first that is not up to date on; returns how many were run."""
+    keys = keys_of(steps)
+    current = up_to_date(keys, stamp.done())
     for number in range(current, len(steps)):
         print(f"[{number + 1}/{len(steps)}] {steps[number].title}", flush=True)
         started = time.monotonic()

@@ -39,15 +39,16 @@ class Environment:
             )
         if done.returncode != 0:
             lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-            raise SetupError("\n".join([f"this failed: {' '.join(map(str, command))}", *lines, advice]))
+            failed = "this failed: " + " ".join(map(str, command))
+            raise SetupError("\n".join([failed, *lines, advice]))
 
     def pip(self, *arguments: str | Path) -> None:
         """``pip install`` into the environment."""
         self.run(
             *(self.python, "-m", "pip", "install", "--quiet", "--no-input"),
             *("--disable-pip-version-check", *arguments),
-            advice="Run scripts/setup again when that is mended; it goes on where it stopped. If "
-            "it is the network: pip's own settings apply (PIP_INDEX_URL, PIP_PROXY, PIP_CERT, ...).",
+            advice="Mend that and run scripts/setup again; it goes on where it stopped. If it is "
+            "the network: pip's own settings apply (PIP_INDEX_URL, PIP_PROXY, PIP_CERT, ...).",
         )
 
     def needs_cuda_packages(self, requirement: str) -> bool:

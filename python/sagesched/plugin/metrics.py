@@ -7,13 +7,17 @@ processes start; metrics made in any process then join the same page. Without
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sagesched.predict import ServiceStats
+    from sagesched.predict import PredictionService
+
+EXPORT_DELAY_S = 0.25
 
 _exported: dict[str, Any] = {}
 _seen: dict[tuple[str, str], int] = {}
+_pending: dict[str, asyncio.TimerHandle] = {}
 
 
 def enable() -> None:
@@ -66,10 +70,22 @@ def set_slots(slots: int) -> None:
         _exported["slots"].set(slots)
 
 
-def export_service(stats: ServiceStats) -> None:
-    """Bring the exported counters of the prediction service up to date."""
-    if not _exported:
-        return
+def export_soon(service: PredictionService) -> None:
+    """Bring the exported counters of the prediction service up to date, in a moment.
+
+    Once per ``EXPORT_DELAY_S`` at most, and late enough for the worker to have learned what it
+    was just told. Call it on the event loop.
+    """
+    if _exported and "export" not in _pending:
+        loop = asyncio.get_running_loop()
+        _pending["export"] = loop.call_later(EXPORT_DELAY_S, _export_service, service)
+
+
+def _export_service(service: PredictionService) -> None:
+    _pending.clear()
+    stats = service.snapshot()
+    if stats.pending:
+        export_soon(service)
     _exported["history"].set(stats.history_size)
     for result in ("predictions", "deadline_misses", "not_ready", "overloaded", "errors"):
         _advance("predictions", result, getattr(stats, result))

@@ -30,13 +30,11 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
     return [
         (
             args.tokenizer_worker_num > 1,
-            "--tokenizer-worker-num above 1: those workers load no plug-ins, so no request "
-            "would be predicted",
+            "--tokenizer-worker-num above 1: its workers load no plug-ins, so nothing is predicted",
         ),
         (
             os.environ.get("SGLANG_RUST_SERVER", "0").lower() in ("1", "true"),
-            "SGLANG_RUST_SERVER: its front end loads no plug-ins, so no request would be "
-            "predicted",
+            "SGLANG_RUST_SERVER: its front end loads no plug-ins, so no request would be predicted",
         ),
         (
             args.disaggregation_mode != "null",

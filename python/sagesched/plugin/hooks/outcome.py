@@ -34,7 +34,7 @@ def handle_abort_req(original: Any, self: Any, recv_obj: Any, *rest: Any) -> Any
             known = self.rid_to_state.get(recv_obj.rid)
             produced = 0 if known is None else len(known.output_ids)
             state.service.finish(recv_obj.rid, produced, False)
-            metrics.export_service(state.service.snapshot())
+            metrics.export_soon(state.service)
         except Exception as error:
             fallback.report("outcome", error)
     return original(self, recv_obj, *rest)
@@ -50,7 +50,7 @@ def _learn_finished(state: TokenizerState, output: Any) -> None:
             ended = True
             state.service.finish(rid, int(tokens), reason.get("type") == "stop")
     if ended:
-        metrics.export_service(state.service.snapshot())
+        metrics.export_soon(state.service)
 
 
 OUTPUT = Hook(

@@ -22,6 +22,7 @@ async def send_one_request(original: Any, self: Any, tokenized_obj: Any, *rest: 
     """Predict for one request, then send it."""
     state: TokenizerState | None = state_of(self)
     if state is not None:
+        refuse_empty(tokenized_obj)
         await _predict(state, self, tokenized_obj)
     return await original(self, tokenized_obj, *rest)
 
@@ -30,8 +31,23 @@ async def send_batch_request(original: Any, self: Any, tokenized_objs: Any, *res
     """Predict for all requests of a batch at once, then send it."""
     state: TokenizerState | None = state_of(self)
     if state is not None:
+        for request in tokenized_objs:
+            refuse_empty(request)
         await asyncio.gather(*(_predict(state, self, request) for request in tokenized_objs))
     return await original(self, tokenized_objs, *rest)
+
+
+def refuse_empty(request: Any) -> None:
+    """Answer a prompt of no tokens with status 400.
+
+    There is nothing to continue, and SGLang 0.5.23 passes it on to the model, where it ends the
+    scheduler process and with it everybody else's requests.
+
+    Raises:
+        ValueError: the request has neither token ids nor embeddings.
+    """
+    if getattr(request, "input_embeds", None) is None and not request.input_ids:
+        raise ValueError("The prompt is empty: it has no tokens to continue from.")
 
 
 async def _predict(state: TokenizerState, manager: Any, request: Any) -> None:

@@ -16,9 +16,7 @@ from sagesched.plugin.state import SchedulerState, state_of
 from sagesched.plugin.wire import detach
 
 
-def add_request_to_queue(
-    original: Any, self: Any, req: Any, *args: Any, **kwargs: Any
-) -> Any:
+def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
     """Let SGLang queue the request, then give it its place in our order."""
     result = original(self, req, *args, **kwargs)
     state: SchedulerState | None = state_of(self.policy)
