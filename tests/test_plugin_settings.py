@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from sagesched.cost import CostModel
 from sagesched.plugin.settings import VARIABLES, Settings, read_settings
 
 
@@ -18,9 +19,7 @@ def test_every_variable_is_read() -> None:
     settings = read_settings(
         {
             "SAGESCHED_DIAL": "inf",
-            "SAGESCHED_COST_TOKEN": "1",
-            "SAGESCHED_COST_MEMORY": "0",
-            "SAGESCHED_COST_PREFILL": "2.5",
+            "SAGESCHED_COST": "1, 0, 2.5",
             "SAGESCHED_EMBEDDER": "hashed",
             "SAGESCHED_DEADLINE_MS": "20",
             "SAGESCHED_HISTORY": "500",
@@ -28,12 +27,12 @@ def test_every_variable_is_read() -> None:
         }
     )
     assert settings.dial == math.inf
-    assert (settings.cost.token, settings.cost.memory, settings.cost.prefill) == (1.0, 0.0, 2.5)
+    assert settings.cost == CostModel(token=1.0, memory=0.0, prefill=2.5)
     assert settings.embedder == "hashed"
     assert settings.deadline_s == pytest.approx(0.02)
     assert settings.history_records == 500
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 8, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 6, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(
@@ -42,8 +41,11 @@ def test_every_variable_is_read() -> None:
         ("SAGESCHED_DIAL", "nan"),
         ("SAGESCHED_DIAL", "-1"),
         ("SAGESCHED_DIAL", "fast"),
-        ("SAGESCHED_COST_TOKEN", "inf"),
-        ("SAGESCHED_COST_PREFILL", "-0.1"),
+        ("SAGESCHED_COST", "inf,1,1"),
+        ("SAGESCHED_COST", "1,1,-0.1"),
+        ("SAGESCHED_COST", "0,0,0"),
+        ("SAGESCHED_COST", "1,1"),
+        ("SAGESCHED_COST", "cheap"),
         ("SAGESCHED_DEADLINE_MS", "soon"),
         ("SAGESCHED_HISTORY", "0"),
         ("SAGESCHED_HISTORY", "1.5"),
@@ -60,9 +62,3 @@ def test_a_bad_value_is_an_error_that_names_the_variable(name: str, value: str) 
 def test_an_unknown_variable_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"SAGESCHED_DAIL.*SAGESCHED_DIAL"):
         read_settings({"SAGESCHED_DAIL": "3"})
-
-
-def test_all_costs_zero_is_an_error() -> None:
-    zero = {f"SAGESCHED_COST_{part}": "0" for part in ("TOKEN", "MEMORY", "PREFILL")}
-    with pytest.raises(ValueError, match="coefficient"):
-        read_settings(zero)

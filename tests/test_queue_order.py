@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.order import PREFIX_LOOKUPS_PER_PASS, QueueOrder, place_of
-from sagesched.plugin.settings import Settings
 from sagesched.predict.defaults import cold_start_pmf
 
 GRID = LengthGrid(4096)
 PRIOR = LengthDistribution(GRID, cold_start_pmf(GRID))
-PURE = Settings(dial=math.inf)
+KV_VOLUME = CostModel()
 
 
 class Request:
@@ -45,8 +44,8 @@ def point(tokens: int) -> LengthDistribution:
     return LengthDistribution(GRID, pmf)
 
 
-def make_order(options: Settings = PURE) -> QueueOrder:
-    return QueueOrder(GRID, PRIOR, options)
+def make_order(dial: float = math.inf, cost: CostModel = KV_VOLUME) -> QueueOrder:
+    return QueueOrder(PRIOR, cost, dial)
 
 
 def no_prefix(request: Any) -> int:
@@ -68,7 +67,7 @@ def test_shortest_comes_first_and_the_rest_keeps_arrival_order() -> None:
 
 
 def test_dial_zero_is_first_come_first_served() -> None:
-    order = make_order(Settings(dial=0.0))
+    order = make_order(0.0)
     queue = [Request("old"), Request("new")]
     order.enter(queue[0], 10, point(2000))
     order.enter(queue[1], 11, point(1))
@@ -77,7 +76,7 @@ def test_dial_zero_is_first_come_first_served() -> None:
 
 
 def test_an_old_request_is_not_overtaken_for_ever() -> None:
-    order = make_order(Settings(dial=1.0))
+    order = make_order(1.0)
     long_one = Request("long")
     queue: list[Any] = [long_one]
     order.enter(long_one, 0, point(4000))
@@ -111,8 +110,7 @@ def test_request_without_prediction_is_ranked_by_the_mean_of_what_was_seen() -> 
 
 
 def test_uncached_prefill_counts_and_lookups_are_bounded() -> None:
-    options = Settings(dial=math.inf, cost=CostModel(memory=1.0, prefill=64.0))
-    order = make_order(options)
+    order = make_order(cost=CostModel(memory=1.0, prefill=64.0))
     queue: list[Any] = fill(order, [100] * 30)
     asked: list[Any] = []
 
@@ -194,7 +192,7 @@ def test_stock_order_is_arrival_order() -> None:
 @given(st.data())
 def test_queue_and_engine_agree_through_any_history(data: st.DataObject) -> None:
     """Arrivals, admissions, aborts and retractions in any order: same set, best at the front."""
-    order = make_order(Settings(dial=data.draw(st.sampled_from([0.0, 2.0, math.inf]))))
+    order = make_order(data.draw(st.sampled_from([0.0, 2.0, math.inf])))
     queue: list[Any] = []
     gone: list[Request] = []
     for step in range(data.draw(st.integers(1, 25))):
@@ -225,7 +223,7 @@ def test_order_is_the_same_whatever_the_hash_seed_and_object_addresses() -> None
     names = []
     for _ in range(2):
         ballast = [object() for _ in range(1000)]
-        order = make_order(Settings(dial=3.0))
+        order = make_order(3.0)
         rng = np.random.default_rng(7)
         queue: list[Any] = fill(order, rng.integers(1, 4000, 300).tolist())
         order.rank(queue, 300, no_prefix)
@@ -236,7 +234,7 @@ def test_order_is_the_same_whatever_the_hash_seed_and_object_addresses() -> None
 
 @pytest.mark.parametrize("weight", [0.0, 2.0, math.inf])
 def test_an_empty_queue_is_fine(weight: float) -> None:
-    order = make_order(Settings(dial=weight))
+    order = make_order(weight)
     queue: list[Any] = []
     order.rank(queue, 8, no_prefix)
     order.settle(queue)

@@ -90,7 +90,8 @@ class Client:
     async def connect(cls, url: str, workload: Workload, replay: Replay) -> AsyncIterator[Client]:
         """A client with a session of its own and no limit on connections."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0)
+        # A connection each: a kept one may be closed by the server while the next request uses it.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             yield cls(session, url, workload, replay)
 

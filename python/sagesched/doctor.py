@@ -82,12 +82,9 @@ def _settings() -> Iterator[Finding]:
     from sagesched.plugin.settings import VARIABLES, read_settings
 
     settings = read_settings()
-    cost = settings.cost
-    yield Finding(
-        "settings",
-        f"dial {settings.dial:g}; cost token {cost.token:g}, memory {cost.memory:g}, prefill "
-        f"{cost.prefill:g}; deadline {settings.deadline_s * 1000:g} ms",
-    )
+    cost = settings.cost or "from the engine's pool and slots"
+    deadline = f"{settings.deadline_s * 1000:g} ms"
+    yield Finding("settings", f"dial {settings.dial:g}; cost {cost}; deadline {deadline}")
     for name, meaning in VARIABLES.items():
         yield Finding(f"  {name}", meaning)
 

@@ -8,6 +8,7 @@ mass on the samples themselves a request of almost the same age would look as go
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -99,7 +100,10 @@ class LengthDistribution:
             )
         if not (np.isfinite(pmf).all() and (pmf >= 0.0).all()):
             raise ValueError("LengthDistribution: pmf must be finite and not negative")
-        total = float(pmf.sum())
+        try:
+            total = math.fsum(pmf.tolist())  # exact: the same on every processor
+        except OverflowError:
+            total = math.inf
         if abs(total - 1.0) > _SUM_TOLERANCE:
             raise ValueError(f"LengthDistribution: pmf sums to {total!r}, not 1; normalise it")
         pmf /= total

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sagesched.cost import CostModel
 from sagesched.gittins import RankEngine, move_to_front
 from sagesched.lengths import LengthDistribution, LengthGrid
-from sagesched.plugin.settings import Settings
 
 PREFIX_LOOKUPS_PER_PASS = 8
 PREFIX_VALID_PASSES = 32
@@ -38,12 +38,15 @@ class WaitingRequest(Protocol):
 class _Place:
     """A request's place in the queue; kept across retractions."""
 
-    __slots__ = ("arrival", "distribution", "handle", "matched_in_pass", "sequence")
+    __slots__ = ("arrival", "cost", "distribution", "handle", "matched_in_pass", "sequence")
 
-    def __init__(self, arrival: int, sequence: int, distribution: LengthDistribution) -> None:
+    def __init__(
+        self, arrival: int, sequence: int, distribution: LengthDistribution, cost: CostModel
+    ) -> None:
         self.arrival = arrival
         self.sequence = sequence
         self.distribution = distribution
+        self.cost = cost
         self.handle = -1
         self.matched_in_pass = -PREFIX_VALID_PASSES
 
@@ -54,12 +57,20 @@ def place_of(request: Any) -> _Place | None:
 
 
 class QueueOrder:
-    """Holds exactly the waiting requests of one scheduler and brings the best to the front."""
+    """Holds exactly the waiting requests of one scheduler and brings the best to the front.
 
-    def __init__(self, grid: LengthGrid, prior: LengthDistribution, settings: Settings) -> None:
-        self.grid = grid
-        self.settings = settings
-        self._engine = RankEngine(grid.edges, settings.cost, index_weight=0.0)
+    Args:
+        prior: what is believed of output lengths before anything was predicted; its grid is the
+            grid of every prediction.
+        cost: what a request costs.
+        dial: 0 is first come first served, ``inf`` the pure Gittins order.
+    """
+
+    def __init__(self, prior: LengthDistribution, cost: CostModel, dial: float) -> None:
+        self.grid: LengthGrid = prior.grid
+        self.cost = cost
+        self.dial = dial
+        self._engine = RankEngine(self.grid.edges, cost, index_weight=0.0)
         self._requests: dict[int, Any] = {}  # handle -> request
         self._front: list[Any] = []  # best first, as of the last pass
         self._prior_pmf = prior.pmf.astype(np.float64)
@@ -84,7 +95,7 @@ class QueueOrder:
         place = place_of(request)
         if place is None:
             distribution = self._learn(predicted)
-            place = _Place(step, self._sequence, distribution)
+            place = _Place(step, self._sequence, distribution, self.cost)
             self._sequence += 1
             request._sagesched_place = place
         place.matched_in_pass = -PREFIX_VALID_PASSES
@@ -191,7 +202,7 @@ class QueueOrder:
     def _reweigh(self) -> None:
         """Follow S in steps of a quarter octave, so that the order is rarely rebuilt."""
         unit = 2.0 ** (round(4.0 * math.log2(max(self._mean_length, 1.0))) / 4.0)
-        weight = self.settings.dial * unit
+        weight = self.dial * unit
         if weight != self._weight:
             self._weight = weight
             self._engine.set_index_weight(weight)

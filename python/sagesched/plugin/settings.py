@@ -22,15 +22,15 @@ class Settings:
     Attributes:
         dial: how far the index may move a request from its arrival place; 0 is first come
             first served, ``inf`` is the pure Gittins order. See ``order.py``.
-        cost: weights of the cost of a request (``CostModel``).
+        cost: weights of the cost of a request; None takes ``CostModel.of_engine``.
         embedder: name for ``sagesched.predict.make_embedder``.
         deadline_s: how long a request may wait for its prediction, seconds.
         history_records: finished requests that predictions are made from.
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
     """
 
-    dial: float = 3.0
-    cost: CostModel = CostModel(token=0.0, memory=1.0, prefill=64.0)
+    dial: float = 4.0
+    cost: CostModel | None = None
     embedder: str = "auto"
     deadline_s: float = 0.05
     history_records: int = 10_000
@@ -38,10 +38,9 @@ class Settings:
 
 
 VARIABLES: Mapping[str, str] = {
-    "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 3)",
-    "SAGESCHED_COST_TOKEN": "cost of one output token still to come (default 0)",
-    "SAGESCHED_COST_MEMORY": "cost of one KV token held for one step (default 1)",
-    "SAGESCHED_COST_PREFILL": "cost of one uncached prompt token (default 64)",
+    "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 4)",
+    "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
+    "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
     "SAGESCHED_EMBEDDER": "auto, wordllama or hashed (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 50)",
     "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
@@ -65,11 +64,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     base = Settings()
     return Settings(
         dial=_number(env, "SAGESCHED_DIAL", base.dial, infinite=True),
-        cost=CostModel(
-            token=_number(env, "SAGESCHED_COST_TOKEN", base.cost.token),
-            memory=_number(env, "SAGESCHED_COST_MEMORY", base.cost.memory),
-            prefill=_number(env, "SAGESCHED_COST_PREFILL", base.cost.prefill),
-        ),
+        cost=_cost(env, "SAGESCHED_COST"),
         embedder=env.get("SAGESCHED_EMBEDDER") or base.embedder,
         deadline_s=_number(env, "SAGESCHED_DEADLINE_MS", base.deadline_s * 1000) / 1000,
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
@@ -88,6 +83,17 @@ def _number(env: Mapping[str, str], name: str, default: float, *, infinite: bool
     if not value >= 0 or (math.isinf(value) and not infinite):
         raise ValueError(f"{name}={text!r}: expected a number of at least 0 ({VARIABLES[name]})")
     return value
+
+
+def _cost(env: Mapping[str, str], name: str) -> CostModel | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        token, memory, prefill = (float(part) for part in text.split(","))
+        return CostModel(token, memory, prefill)
+    except ValueError as error:
+        raise ValueError(f"{name}={text!r}: {error}; expected {VARIABLES[name]}") from None
 
 
 def _count(env: Mapping[str, str], name: str, default: int) -> int:

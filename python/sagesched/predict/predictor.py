@@ -25,12 +25,12 @@ class PredictorConfig:
     """How neighbours are weighted; the values were chosen by bench/bench_predict_quick.py."""
 
     neighbours: int = 64
-    bandwidth: float = 0.25
-    """A neighbour's weight falls by e over this share of the gap between the nearest record's
-    similarity and the similarity that is usual in the history."""
+    sharpness: float = 2.0
+    """A neighbour's weight is its similarity above what is usual in the history, as a share of
+    the nearest record's, to this power."""
     full_trust_gap: float = 0.2
     """With a smaller gap the nearest record is hardly nearer than any other: weights shrink."""
-    prior_strength: float = 1.0
+    prior_strength: float = 0.5
     """Weight of the history-wide distribution in a prediction, in neighbours."""
     cold_start_strength: float = 8.0
     """Weight of the cold-start default in the history-wide distribution, in finished requests."""
@@ -42,12 +42,12 @@ class PredictorConfig:
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise ValueError(f"PredictorConfig: neighbours must be >= 1, got {self.neighbours}")
-        for name in ("bandwidth", "full_trust_gap", "prior_strength", "cold_start_strength"):
+        for name in ("sharpness", "full_trust_gap", "prior_strength", "cold_start_strength"):
             if not 0.0 < getattr(self, name) < np.inf:
                 raise ValueError(f"PredictorConfig: {name} must be positive and finite")
 
 
-_MIN_BANDWIDTH = 0.01  # near-equal similarities are equal; also no division by zero
+_MIN_GAP = 1e-6  # no division by zero where nothing is nearer than usual
 
 
 class LengthPredictor:
@@ -143,7 +143,7 @@ class LengthPredictor:
             return np.zeros(neighbours.slots.shape)
         cosine = neighbours.cosine.astype(np.float64)
         gap = np.maximum(cosine[:, :1] - usual[:, np.newaxis], 0.0)
-        bandwidth = np.maximum(self.config.bandwidth * gap, _MIN_BANDWIDTH)
+        excess = np.maximum(cosine - usual[:, np.newaxis], 0.0) / np.maximum(gap, _MIN_GAP)
         trust = np.minimum(gap / self.config.full_trust_gap, 1.0)
-        weights: Floats = trust * np.exp((cosine - cosine[:, :1]) / bandwidth)
+        weights: Floats = trust * excess**self.config.sharpness
         return weights

@@ -14,7 +14,6 @@ from sagesched.gittins import gittins_index
 from sagesched.plugin import fallback
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.order import place_of
-from sagesched.plugin.settings import read_settings
 
 
 def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kwargs: Any) -> Any:
@@ -39,7 +38,7 @@ def running_indices(reqs: list[Any]) -> list[float]:
         np.array([len(request.output_ids) for request in reqs]),
         np.array([len(request.origin_input_ids) for request in reqs]),
         np.array([len(request.origin_input_ids) for request in reqs]),
-        read_settings().cost,
+        places[0].cost,
     )
     return [float(value) for value in indices]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
 from sagesched.plugin.hook import Hook
@@ -21,11 +22,13 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         return result
     require_supported_mode(self.server_args)
     settings = read_settings()
+    slots = self.max_running_requests
+    cost = settings.cost or CostModel.of_engine(self.max_total_num_tokens, slots)
     grid = LengthGrid(self.model_config.context_len)
     prior = LengthDistribution(grid, cold_start_pmf(grid))
     if self.metrics_reporter.enable_metrics:
         metrics.enable()
-    state = SchedulerState(lambda: QueueOrder(grid, prior, settings), self.max_running_requests)
+    state = SchedulerState(lambda: QueueOrder(prior, cost, settings.dial), slots)
     setattr(self.policy, STATE, state)
     return result
 
