@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         "--max-running",
         type=int,
         metavar="N",
-        help="--max-running-requests of the server (default: 16, on a GPU 32); more slots need "
+        help="--max-running-requests of the server (default: 8, on a GPU 32); more slots need "
         "more --requests before a queue forms",
     )
     add("--server-args", default="", metavar="ARGUMENTS",

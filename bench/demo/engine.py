@@ -18,6 +18,10 @@ from cpu_engine.server import EngineServer
 CPU_POOL_TOKENS = 65_536
 """KV pool of the CPU engine: it holds every running request, so that only slots are scarce."""
 
+CPU_SLOTS, GPU_SLOTS = 8, 32
+"""Requests in the running batch. Few slots: a queue forms within some hundred requests, and most
+of the time to the last token is a wait that a policy can change."""
+
 STREAM_INTERVAL = 16
 """Tokens per streamed event after the first one. Client and server share the same cores."""
 
@@ -91,7 +95,7 @@ def make_engine(
             "SGLang is installed for the GPU of this machine: name the model to serve with "
             "--model-path (the tiny model of the demo is for machines without a GPU)"
         )
-    default_slots = 16 if cpu else 32
+    default_slots = CPU_SLOTS if cpu else GPU_SLOTS
     return Engine(
         model=model_path or str(make_model()),
         label=Path(model_path).name if model_path else "tiny random Llama",

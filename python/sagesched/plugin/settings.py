@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sagesched.cost import CostModel
+from sagesched.predict.registry import embedder_names
 
 POLICY = "gittins"
 
@@ -63,16 +64,16 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ValueError(f"{', '.join(sorted(unknown))}: unknown; known are {', '.join(VARIABLES)}")
     base = Settings()
     return Settings(
-        dial=_number(env, "SAGESCHED_DIAL", base.dial, infinite=True),
+        dial=_number(env, "SAGESCHED_DIAL", base.dial),
         cost=_cost(env, "SAGESCHED_COST"),
-        embedder=env.get("SAGESCHED_EMBEDDER") or base.embedder,
-        deadline_s=_number(env, "SAGESCHED_DEADLINE_MS", base.deadline_s * 1000) / 1000,
+        embedder=_choice(env, "SAGESCHED_EMBEDDER", embedder_names(), base.embedder),
+        deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
         allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
     )
 
 
-def _number(env: Mapping[str, str], name: str, default: float, *, infinite: bool = False) -> float:
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
     text = env.get(name, "").strip()
     if not text:
         return default
@@ -80,9 +81,23 @@ def _number(env: Mapping[str, str], name: str, default: float, *, infinite: bool
         value = float(text)
     except ValueError:
         value = math.nan
-    if not value >= 0 or (math.isinf(value) and not infinite):
+    if not value >= 0:
         raise ValueError(f"{name}={text!r}: expected a number of at least 0 ({VARIABLES[name]})")
     return value
+
+
+def _milliseconds(env: Mapping[str, str], name: str, default_s: float) -> float:
+    seconds = _number(env, name, default_s * 1000) / 1000
+    if not 0 < seconds <= 60:
+        raise ValueError(f"{name}={env[name]!r}: expected more than 0 and at most 60000")
+    return seconds
+
+
+def _choice(env: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
+    text = env.get(name, "").strip() or default
+    if text not in choices:
+        raise ValueError(f"{name}={text!r}: expected one of {', '.join(choices)}")
+    return text
 
 
 def _cost(env: Mapping[str, str], name: str) -> CostModel | None:

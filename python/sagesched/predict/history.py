@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -64,6 +65,8 @@ def nearest_rows_faiss(queries: Vectors, rows: Vectors, k: int) -> Neighbours:
 def best_nearest_rows() -> NearestRows:
     """FAISS where it is installed, else numpy."""
     try:
+        # It tells the log of whatever process imports it which libraries it tried to load.
+        logging.getLogger("faiss.loader").setLevel(logging.WARNING)
         import faiss  # noqa: F401
     except ImportError:
         return nearest_rows_numpy
