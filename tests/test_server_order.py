@@ -47,7 +47,9 @@ def serve_behind_blockers(url: str, jobs: Sequence[Job], blockers: int = 1) -> l
 
 
 def one_slot(policy: str, *more: str) -> EngineServer:
-    return start_server("--schedule-policy", policy, "--max-running-requests", "1", *more)
+    """A server that runs one request at a time, with time to predict on a busy machine."""
+    args = ["--schedule-policy", policy, "--max-running-requests", "1", *more]
+    return start_server(*args, env={"SAGESCHED_DEADLINE_MS": "5000"})
 
 
 @pytest.mark.parametrize("overlap", [True, False], ids=["overlap", "no-overlap"])
