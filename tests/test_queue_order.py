@@ -159,6 +159,16 @@ def test_requests_that_left_hold_no_slot_and_no_memory() -> None:
     assert alive() is None
 
 
+def test_entering_twice_holds_one_slot() -> None:
+    order = make_order()
+    (request,) = queue = fill(order, [10])
+    order.enter(request, 5, None)
+    assert len(order) == 1
+    order.settle([])
+    assert len(order) == 0
+    assert queue
+
+
 def test_unannounced_request_in_the_queue_is_ranked_too() -> None:
     order = make_order()
     queue: list[Any] = [*fill(order, [3000, 3000]), Request("unannounced")]

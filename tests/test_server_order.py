@@ -72,6 +72,14 @@ def check_true_length_is_out_of_reach(url: str) -> None:
     assert completion_order(serve_behind_blockers(url, same)) == ["0", "1", "2", "3"]
 
 
+def test_tensor_parallel_ranks_agree() -> None:
+    """Two real ranks order the same queue each by itself; if they differed they would hang."""
+    with one_slot("gittins", "--tp-size", "2") as server:
+        learn(server.url)
+        done = serve_behind_blockers(server.url, waiting_jobs())
+        assert "".join(name[0] for name in completion_order(done)) == "SSSSSLLLLL"
+
+
 def test_fcfs_with_the_plugin_installed_keeps_arrival_order() -> None:
     with one_slot("fcfs") as server:
         learn(server.url)

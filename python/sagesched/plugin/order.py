@@ -98,6 +98,7 @@ class QueueOrder:
             place = _Place(step, self._sequence, distribution, self.cost)
             self._sequence += 1
             request._sagesched_place = place
+        self._leave(request)  # preempted and requeued before anyone noticed that it had left
         place.matched_in_pass = -PREFIX_VALID_PASSES
         place.handle = self._engine.add(
             place.distribution.pmf,

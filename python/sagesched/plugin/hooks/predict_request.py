@@ -44,9 +44,10 @@ def refuse_empty(request: Any) -> None:
     scheduler process and with it everybody else's requests.
 
     Raises:
-        ValueError: the request has neither token ids nor embeddings.
+        ValueError: the request has neither token ids nor embeddings nor media.
     """
-    if getattr(request, "input_embeds", None) is None and not request.input_ids:
+    others = (getattr(request, "input_embeds", None), getattr(request, "mm_inputs", None))
+    if not request.input_ids and others == (None, None):
         raise ValueError("The prompt is empty: it has no tokens to continue from.")
 
 
