@@ -89,14 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--requests",
         type=int,
-        default=400,
+        default=500,
         metavar="N",
         help="timed requests per policy (default: %(default)s)",
     )
     add(
         "--learn",
         type=int,
-        default=200,
+        default=300,
         metavar="N",
         help="requests finished before the clock starts, under every policy (default: "
         "%(default)s); half of the timed requests use phrasings that are not among them",

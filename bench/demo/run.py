@@ -17,7 +17,7 @@ from .engine import Engine
 from .progress import Progress, say
 from .replay import Replay
 from .saturation import Saturation, saturation
-from .workload import Workload
+from .workload import Request, Workload
 
 SATURATION_REQUESTS = 160
 QUEUE = 4
@@ -55,43 +55,51 @@ class Bench:
         """Keep the queue of an fcfs server full for a while, and leave its cache empty."""
         count = max(SATURATION_REQUESTS, 8 * self.engine.max_running)
         requests = list(itertools.islice(itertools.cycle(self.workload.timed), count))
+        return self._limit(self._closed_loop(server, requests, "saturation"))
 
-        async def drive() -> list[Outcome]:
-            async with Client.connect(server.url, self.workload, self.replay) as client:
-                outcomes = await client.closed_loop(
-                    requests, QUEUE * self.engine.max_running, Progress("saturation", count)
-                )
-                await client.flush_cache()
-                return outcomes
+    def learn(self, server: EngineServer) -> Saturation | None:
+        """Run the learning part with a full queue, and leave the radix cache empty.
 
-        found = saturation(asyncio.run(drive()), self.workload.mean_output_tokens)
-        say(
-            f"  the server's limit: {found.tokens_per_s:.0f} output tokens/s, "
-            f"{found.requests_per_s:.1f} requests/s"
-        )
-        return found
+        Returns:
+            The server's limit, as seen meanwhile; None if the part is too short to tell.
+        """
+        if not self.workload.learning:
+            return None
+        outcomes = self._closed_loop(server, self.workload.learning, "learning")
+        _require_success(outcomes)
+        long_enough = len(outcomes) >= max(SATURATION_REQUESTS, 8 * self.engine.max_running)
+        return self._limit(outcomes) if long_enough else None
 
-    def run_policy(self, server: EngineServer, rate_rps: float) -> list[Outcome]:
-        """Learn, empty the radix cache, then send the timed part at ``rate_rps``."""
+    def run_timed(self, server: EngineServer, rate_rps: float) -> list[Outcome]:
+        """Send the timed part at ``rate_rps``."""
         work = self.workload
         arrivals = poisson_arrivals(seed=self.seed, requests=len(work.timed), rate_rps=rate_rps)
 
         async def drive() -> list[Outcome]:
             async with Client.connect(server.url, work, self.replay) as client:
-                if work.learning:
-                    _require_success(
-                        await client.closed_loop(
-                            work.learning,
-                            QUEUE * self.engine.max_running,
-                            Progress("learning", len(work.learning)),
-                        )
-                    )
-                await client.flush_cache()
                 return await client.open_loop(
                     work.timed, arrivals, Progress("timed", len(work.timed))
                 )
 
         return asyncio.run(drive())
+
+    def _closed_loop(
+        self, server: EngineServer, requests: Sequence[Request], name: str
+    ) -> list[Outcome]:
+        """Keep the queue full until all requests are done, then empty the radix cache."""
+
+        async def drive() -> list[Outcome]:
+            async with Client.connect(server.url, self.workload, self.replay) as client:
+                progress = Progress(name, len(requests))
+                places = QUEUE * self.engine.max_running
+                outcomes = await client.closed_loop(requests, places, progress)
+                await client.flush_cache()
+                return outcomes
+
+        return asyncio.run(drive())
+
+    def _limit(self, outcomes: Sequence[Outcome]) -> Saturation:
+        return saturation(outcomes, self.workload.mean_output_tokens)
 
 
 @dataclass(frozen=True)
@@ -112,24 +120,36 @@ class Comparison:
 def run_all(bench: Bench, policies: Sequence[str], *, keep: bool) -> Comparison:
     """Run every policy; the server of the last one is kept if asked for.
 
-    Saturation is measured once, under fcfs, on the server of that policy if it takes part.
+    Saturation is measured once, under fcfs: while that policy's server learns, if it takes part
+    and learns from enough requests, else in a run of its own.
     """
     limit: Saturation | None = None
     kept = ""
     if "fcfs" not in policies:
         with bench.server("fcfs") as server:
             limit = bench.measure_saturation(server)
+            _say_limit(limit)
     results: dict[str, list[Outcome]] = {}
     order = sorted(policies, key=lambda policy: policy != "fcfs")
     for policy in order:
         with bench.server(policy) as server:
-            limit = limit or bench.measure_saturation(server)
-            results[policy] = bench.run_policy(server, bench.load * limit.requests_per_s)
+            seen = bench.learn(server)
+            if limit is None:
+                limit = seen or bench.measure_saturation(server)
+                _say_limit(limit)
+            results[policy] = bench.run_timed(server, bench.load * limit.requests_per_s)
             if keep and policy == order[-1]:
                 kept = _how_to_use(server)
                 server.detach()
     assert limit is not None  # the first policy in order is fcfs, or it was measured above
     return Comparison(limit, {policy: results[policy] for policy in policies}, kept)
+
+
+def _say_limit(limit: Saturation) -> None:
+    say(
+        f"  the server's limit: {limit.tokens_per_s:.0f} output tokens/s, "
+        f"{limit.requests_per_s:.1f} requests/s"
+    )
 
 
 def _require_success(outcomes: Sequence[Outcome]) -> None:

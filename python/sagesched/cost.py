@@ -52,14 +52,15 @@ class CostModel:
         and ``x/pool_tokens`` of the memory; in KV tokens that is ``pool_tokens/slots + x``. So
         where slots are scarce the cost is linear in the output, where memory is scarce it is the
         published one, and nobody has to say which. While a prompt token is prefilled the whole
-        engine waits, for about ``1/DECODE_STEP_IN_PREFILL_TOKENS`` of a step.
+        engine, worth ``pool_tokens`` a step, waits for about
+        ``1/DECODE_STEP_IN_PREFILL_TOKENS`` of a step.
 
         Args:
             pool_tokens: KV tokens the engine can hold.
             slots: requests it can run at once.
         """
         per_step = pool_tokens / max(slots, 1)
-        return cls(per_step, 1.0, 2.0 * pool_tokens / DECODE_STEP_IN_PREFILL_TOKENS)
+        return cls(per_step, 1.0, pool_tokens / DECODE_STEP_IN_PREFILL_TOKENS)
 
     def remaining(
         self, output_len: float, age: float = 0.0, prompt_len: float = 0.0, cached_len: float = 0.0
