@@ -117,7 +117,14 @@ def variants() -> dict[str, Callable[[], LengthPredictor]]:
     ours = PredictorConfig()
     # A gap that is never reached leaves nothing of the neighbours.
     prior_only = replace(ours, full_trust_gap=1e12)
-    flat = replace(ours, neighbours=30, sharpness=1e-9, full_trust_gap=1e-9, length_weight=0.0)
+    flat = replace(
+        ours,
+        neighbours=30,
+        sharpness=1e-9,
+        trend_weight=0.0,
+        full_trust_gap=1e-9,
+        length_weight=0.0,
+    )
     return {
         "history-wide prior": lambda: LengthPredictor(words, GRID, config=prior_only),
         "top 30, equal weights": lambda: LengthPredictor(words, GRID, config=flat),

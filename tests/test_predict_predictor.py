@@ -11,6 +11,7 @@ import pytest
 
 from sagesched.lengths import Floats, LengthGrid
 from sagesched.predict import Embedder, LengthPredictor, make_embedder
+from sagesched.predict.predictor import PredictorConfig
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "alpaca_eval_lengths.jsonl.gz"
 GRID = LengthGrid(8192)
@@ -80,7 +81,9 @@ def test_families_separate_also_for_unseen_phrasings(
 
 
 def test_where_nothing_is_near_the_prior_counts() -> None:
-    predictor = LengthPredictor(make_embedder("hashed"), GRID)
+    predictor = LengthPredictor(
+        make_embedder("hashed"), GRID, config=PredictorConfig(trend_weight=0.0)
+    )
     directions = np.eye(predictor.dim, dtype=np.float32)
     for n, direction in enumerate(directions[:100]):
         predictor.record(direction, 10 if n == 0 else 1000, finished=True)

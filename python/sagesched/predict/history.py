@@ -118,6 +118,10 @@ class History:
         self._size = min(self._size + 1, self.capacity)
         return slot
 
+    def vectors(self, slots: int | Slots) -> Vectors:
+        """The stored vectors of slots[...], as [..., dim]."""
+        return self._vectors[slots]
+
     def nearest(self, vectors: Vectors, k: int) -> Neighbours:
         """The min(k, len(self)) nearest records of each of vectors[q, dim]."""
         k = min(k, self._size)

@@ -18,6 +18,7 @@ from sagesched.predict.defaults import cold_start_pmf
 from sagesched.predict.history import History, Neighbours
 from sagesched.predict.outcomes import Outcomes
 from sagesched.predict.survival import posterior
+from sagesched.predict.trend import Trend
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class PredictorConfig:
     the nearest record's, to this power."""
     full_trust_gap: float = 0.2
     """With a smaller gap the nearest record is hardly nearer than any other: weights shrink."""
+    trend_weight: float = 0.1
+    """How much less similar a neighbour counts that stands one standard deviation apart on the
+    history's trend of output lengths."""
     prior_strength: float = 0.5
     """Weight of the history-wide distribution in a prediction, in neighbours."""
     cold_start_strength: float = 8.0
@@ -73,6 +77,7 @@ class LengthPredictor:
         self.dim = embedder.dim + 2  # the embedder's, and the prompt's length as an angle
         self._history = History(self.dim, capacity)
         self._outcomes = Outcomes(grid, capacity)
+        self._trend = Trend(self.dim, capacity)
         self._cold_start = cold_start_pmf(grid)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -94,7 +99,8 @@ class LengthPredictor:
             raise ValueError(f"predict_from: expected shape [n, {self.dim}], got {vectors.shape}")
         vectors = unit_rows(vectors)
         neighbours = self._history.nearest(vectors, self.config.neighbours)
-        weights = self._weights(neighbours, self._history.usual_similarity(vectors))
+        similarity, usual = self._similarity(vectors, neighbours)
+        weights = self._weights(similarity, usual)
         events, censored = self._outcomes.gather(neighbours.slots, weights)
         rows = posterior(events, censored, self._prior_pmf(), self.config.prior_strength)
         return [LengthDistribution(self.grid, row) for row in rows]
@@ -120,6 +126,8 @@ class LengthPredictor:
             return  # aborted before its first token: tells nothing, must not push a record out
         slot = self._history.append(vector)
         self._outcomes.put(slot, int(output_tokens), finished)
+        if finished and output_tokens > 0:
+            self._trend.learn(self._history.vectors(slot), min(output_tokens, self.grid.max_tokens))
 
     def prior(self) -> LengthDistribution:
         """The history-wide distribution; the cold-start default while nothing has finished."""
@@ -134,16 +142,31 @@ class LengthPredictor:
         events, censored = self._outcomes.totals()
         return posterior(events, censored, self._cold_start, self.config.cold_start_strength)
 
-    def _weights(self, neighbours: Neighbours, usual: NDArray[np.float64]) -> Floats:
-        """Weights [q, k] in 0..1, from similarity relative to what is usual in the history.
+    def _similarity(
+        self, vectors: Vectors, neighbours: Neighbours
+    ) -> tuple[Floats, NDArray[np.float64]]:
+        """Similarity of each neighbour [q, k], and the usual one in the history [q].
+
+        Cosine, less a penalty on neighbours that stand elsewhere on the trend; the penalty's mean
+        over the history, where standings have mean 0 and variance 1, comes off the usual one.
+        """
+        own = self._trend.standing(vectors)
+        theirs = self._trend.standing(self._history.vectors(neighbours.slots))
+        penalty = self.config.trend_weight * (theirs - own[:, np.newaxis]) ** 2
+        usual_penalty = self.config.trend_weight * (1.0 + own**2)
+        usual = self._history.usual_similarity(vectors) - usual_penalty
+        return neighbours.cosine.astype(np.float64) - penalty, usual
+
+    def _weights(self, similarity: Floats, usual: NDArray[np.float64]) -> Floats:
+        """Weights [q, k] in 0..1, from similarity [q, k] relative to what is usual [q].
 
         Relative, because embedders differ in the similarity of unrelated texts (0.03 to 0.5).
         """
-        if neighbours.slots.shape[1] == 0:
-            return np.zeros(neighbours.slots.shape)
-        cosine = neighbours.cosine.astype(np.float64)
-        gap = np.maximum(cosine[:, :1] - usual[:, np.newaxis], 0.0)
-        excess = np.maximum(cosine - usual[:, np.newaxis], 0.0) / np.maximum(gap, _MIN_GAP)
+        if similarity.shape[1] == 0:
+            return np.zeros(similarity.shape)
+        nearest = similarity.max(axis=1, keepdims=True)
+        gap = np.maximum(nearest - usual[:, np.newaxis], 0.0)
+        excess = np.maximum(similarity - usual[:, np.newaxis], 0.0) / np.maximum(gap, _MIN_GAP)
         trust = np.minimum(gap / self.config.full_trust_gap, 1.0)
         weights: Floats = trust * excess**self.config.sharpness
         return weights
