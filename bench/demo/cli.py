@@ -58,11 +58,22 @@ def parse(arguments: Sequence[str]) -> Options:
         SystemExit: with status 2 and a message for a bad value, with 0 after ``--help``.
     """
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(_joined(arguments))
     try:
         return _options(given)
     except ValueError as error:
         parser.error(str(error))
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """``--server-args X`` as ``--server-args=X``: argparse takes an X of dashes for a flag."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--server-args":
+            joined[-1] += "=" + argument
+        else:
+            joined.append(argument)
+    return joined
 
 
 def make_results_folder() -> None:
