@@ -32,7 +32,7 @@ def model_directory(folder: Path, **configs: object) -> Path:
 
 
 def test_the_defaults_compare_fcfs_with_gittins() -> None:
-    options = parse([])
+    options = cli.parse([])
     assert options.policies == ("fcfs", "gittins")
     assert options.requests >= 400
     assert options.load == pytest.approx(1.2)
@@ -42,7 +42,7 @@ def test_the_defaults_compare_fcfs_with_gittins() -> None:
 def test_flags_are_read(tmp_path: Path) -> None:
     file = tmp_path / "turns.json"
     file.write_text("[]")
-    options = parse([
+    options = cli.parse([
         *("--policies", "fcfs, lpm,lpm", "--workload", "sharegpt", str(file), "--requests", "7"),
         *("--server-args=--page-size 16", "--max-running", "8", "--keep"),
     ])  # fmt: skip
@@ -74,7 +74,7 @@ def test_a_bad_value_is_refused_before_anything_starts(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        parse(arguments)
+        cli.parse(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -218,4 +218,4 @@ def test_a_small_run_on_a_real_server(tmp_path: Path) -> None:
 
 def test_server_args_may_begin_with_dashes() -> None:
     for given in (["--server-args", "--tp-size 2"], ["--server-args=--tp-size 2"]):
-        assert tuple(parse([*given, "--requests", "7"]).server_args) == ("--tp-size", "2")
+        assert tuple(cli.parse([*given, "--requests", "7"]).server_args) == ("--tp-size", "2")

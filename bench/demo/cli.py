@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         "more --requests before a queue forms",
     )
     add("--server-args", default="", metavar="ARGUMENTS",
-        help="further server arguments, such as --server-args='--page-size 16'")  # fmt: skip
+        help="further server arguments, such as --server-args '--page-size 16'")  # fmt: skip
     return parser
 
 
