@@ -88,11 +88,10 @@ def test_help_of_serve_lists_the_policy_once_patched(tmp_path: Path) -> None:
     released = Path(spec.origin).parent / "cli"
     patched = tmp_path / "sglang" / "cli"
     shutil.copytree(released, patched)
-    applied = ["patch", "-p1", "--no-backup-if-mismatch", "-d", str(tmp_path), "-i", str(patch)]
-    done = subprocess.run(applied, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "offset" not in done.stdout
-    assert "fuzz" not in done.stdout
+    applied = ["git", "apply", "--verbose", str(patch)]  # exact: git allows no fuzz
+    done = subprocess.run(applied, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "offset" not in done.stderr
     serve = SERVE_PATCHED.format(folder=str(patched))
     assert "gittins" in choices_in_help(["-c", serve, "serve"])
 
