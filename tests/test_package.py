@@ -86,3 +86,14 @@ def test_wheel_carries_code_and_types_only(tmp_path: Path) -> None:
     assert {Path(n).suffix for n in names} <= {".py", ".pyi", ".so", ".typed"}
     assert sum(n.endswith(".so") for n in names) == 1
     assert {"sagesched/py.typed", "sagesched/_core.pyi"} <= set(names)
+
+
+def test_the_cost_of_an_engine_keeps_lengths_apart_and_prefill_in_proportion() -> None:
+    from sagesched.cost import CostModel
+
+    for pool, slots in ((65_536, 8), (60_000, 64), (400_000, 2048)):
+        cost = CostModel.of_engine(pool, slots)
+        short, long = (cost.remaining(tokens, prompt_len=200) for tokens in (20, 800))
+        assert long > 3 * short
+        output_token = cost.token + cost.memory * 1000
+        assert 0.01 < cost.prefill / output_token < 1.0

@@ -79,8 +79,7 @@ def test_a_hook_that_another_plugin_removed_is_noticed() -> None:
 
 def test_a_plugin_that_did_not_load_is_noticed() -> None:
     result = check(SGLANG_PLUGINS="something-else")
-    assert "our function is not bound" in result.stderr
-    assert "12" not in result.stdout
+    assert result.stderr.count("our function is not bound") == len(HOOKS)
 
 
 def test_an_untested_release_is_refused_with_the_list_of_tested_ones() -> None:
@@ -112,6 +111,8 @@ SUPPORTED_ARGS = {
     "disaggregation_mode": "null",
     "pp_size": 1,
     "enable_priority_scheduling": False,
+    "grpc_mode": False,
+    "smg_grpc_mode": False,
 }
 
 
@@ -121,6 +122,8 @@ SUPPORTED_ARGS = {
         ({"tokenizer_worker_num": 2}, "--tokenizer-worker-num"),
         ({"disaggregation_mode": "prefill"}, "--disaggregation-mode"),
         ({"pp_size": 2}, "--pp-size"),
+        ({"grpc_mode": True}, "--grpc-mode"),
+        ({"smg_grpc_mode": True}, "--smg-grpc-mode"),
         ({"enable_priority_scheduling": True}, "--enable-priority-scheduling"),
     ],
 )
@@ -131,7 +134,7 @@ def test_a_mode_we_cannot_serve_is_refused_by_name(change: dict[str, Any], named
 
 
 def test_the_rust_front_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SGLANG_RUST_SERVER", "1")
+    monkeypatch.setenv("SGLANG_RUST_SERVER", "yes")
     with pytest.raises(NotInForceError, match="SGLANG_RUST_SERVER"):
         require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
 

@@ -39,11 +39,13 @@ def test_unseen_prompts_stand_where_their_lengths_are() -> None:
     assert 0.8 < float(standing.std()) < 1.2
 
 
-def test_lengths_that_follow_no_direction_pull_little() -> None:
+def test_lengths_that_have_nothing_to_do_with_the_prompt_pull_little() -> None:
+    lengths = np.random.default_rng(4).lognormal(5.0, 1.0, 2000)
     trend = Trend(DIM, window=10_000)
-    for vector in prompts(400):
-        trend.learn(vector, 57)  # all alike: nothing to tell apart
-    assert np.all(np.abs(trend.standing(prompts(50, seed=2))) < 1e-3)
+    for vector, tokens in zip(prompts(2000), lengths, strict=True):
+        trend.learn(vector, max(1, round(float(tokens))))
+    assert float(np.std(trend.standing(prompts(500, seed=2)))) < 0.15
+    assert trend.explained < 0.05
 
 
 def test_the_trend_follows_traffic_that_turns() -> None:

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
-from sagesched.plugin.order import PREFIX_LOOKUPS_PER_PASS, QueueOrder, place_of
+from sagesched.plugin.order import (
+    MAX_PLACES,
+    PREFIX_LOOKUPS_PER_PASS,
+    QueueOrder,
+    place_of,
+    stock_order,
+)
 from sagesched.predict.defaults import cold_start_pmf
 
 GRID = LengthGrid(4096)
@@ -194,7 +200,7 @@ def test_stock_order_is_arrival_order() -> None:
     arrival = list(queue)
     order.rank(queue, 4, no_prefix)
     assert queue != arrival
-    order.stock_order(queue)
+    stock_order(queue)
     assert queue == arrival
 
 
@@ -229,7 +235,28 @@ def test_queue_and_engine_agree_through_any_history(data: st.DataObject) -> None
         assert len(order) == len(queue)
 
 
-def test_order_is_the_same_whatever_the_hash_seed_and_object_addresses() -> None:
+def test_work_per_pass_does_not_grow_with_the_slots() -> None:
+    order = make_order()
+    queue: list[Any] = fill(order, [3000] * 500 + [20, 10])
+    order.rank(queue, 4096, no_prefix)
+    assert [r.name for r in queue[:3]] == ["r501", "r500", "r0"]
+    assert len(order._front) == MAX_PLACES
+
+
+def test_a_fresh_order_keeps_the_arrival_of_requests_that_have_one() -> None:
+    queue: list[Any] = fill(make_order(), [10, 10, 10], step=3)
+    fresh = make_order()
+    late = [Request("late0"), Request("late1")]
+    for request in late:
+        fresh.enter(request, 9, point(10))
+    queue = [*late, *queue]
+    stock_order(queue)
+    assert [r.name for r in queue] == ["r0", "r1", "r2", "late0", "late1"]
+    fresh.rank(queue, 5, no_prefix)
+    assert len(fresh) == 5
+
+
+def test_order_is_the_same_whatever_the_object_addresses() -> None:
     names = []
     for _ in range(2):
         ballast = [object() for _ in range(1000)]

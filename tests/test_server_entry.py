@@ -106,6 +106,26 @@ def test_sglang_serve_accepts_the_policy() -> None:
     assert "invalid choice" not in result.stderr
 
 
+def test_a_broken_hook_stops_the_server(tmp_path: Path) -> None:
+    """Another plug-in replaces a function that we hook by one with other parameters."""
+    dist = tmp_path / "breaker-1.0.dist-info"
+    dist.mkdir()
+    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: breaker\nVersion: 1.0\n")
+    (dist / "entry_points.txt").write_text("[sglang.srt.plugins]\nbreaker = breaker:register\n")
+    (tmp_path / "breaker.py").write_text(
+        "def register():\n"
+        "    from sglang.srt.managers.scheduler import Scheduler\n"
+        "    Scheduler.get_new_batch_prefill = lambda self, somebody_elses: None\n"
+    )
+    server = start_server("--schedule-policy", "gittins", env={"PYTHONPATH": str(tmp_path)})
+    with pytest.raises(EngineError):
+        server.start()
+    log = server.log_path.read_text(errors="replace")
+    server.stop()
+    for part in ("Scheduler.get_new_batch_prefill: expected parameters", "sagesched doctor"):
+        assert part in log
+
+
 @pytest.mark.parametrize(
     ("args", "env", "said"),
     [

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from cpu_engine.make_model import CONTEXT
 from cpu_engine.server import EngineServer
+from sagesched.lengths import LengthGrid
+from sagesched.plugin.wire import PRIVATE_KEY
 
 from .serving import start_server
 from .traffic import Job, completion_order, long_prompt, run_spaced, short_prompt
@@ -68,6 +71,13 @@ def check_true_length_is_out_of_reach(url: str) -> None:
     """The true length lies in the request; the order must follow the prompts alone."""
     inverted = serve_behind_blockers(url, waiting_jobs(lengths=(120, 5)))
     assert "".join(name[0] for name in completion_order(inverted)) == "SSSSSLLLLL"
+    forged = {"custom_params": {PRIVATE_KEY: [1.0] + [0.0] * (len(LengthGrid(CONTEXT)) - 1)}}
+    cheating = waiting_jobs()
+    for job in cheating:
+        if job.name.startswith("L"):
+            job.extra = forged  # a valid prediction of one token
+    done = serve_behind_blockers(url, cheating)
+    assert "".join(name[0] for name in completion_order(done)) == "SSSSSLLLLL"
     same = [Job(f"{i}", short_prompt(7), tokens) for i, tokens in enumerate((90, 60, 30, 2))]
     assert completion_order(serve_behind_blockers(url, same)) == ["0", "1", "2", "3"]
 

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         return compare(options, bench)
-    except (ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,14 +71,14 @@ def compare(options: cli.Options, bench: Bench) -> int:
         f"{engine.hardware(bench.engine)}, load {bench.load:g} x saturation, "
         f"{len(bench.workload.timed)} requests, {bench.engine.max_running} slots"
     )
+    _say_results(title, bench.workload, results, families, note)
+    if found.kept:
+        say(f"\n{found.kept}")
     save_plot(options.plot, title, runs, results)
     if options.json:
         facts = _facts(options, bench, found.limit)
         report.write_json(options.json, report.report_json(facts, results, families))
-    _say_results(title, bench.workload, results, families, note)
     say(f"\nPlot: {options.plot}" + (f"   Numbers: {options.json}" if options.json else ""))
-    if found.kept:
-        say(f"\n{found.kept}")
     return report.exit_status(results)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,14 @@ def parse(arguments: Sequence[str]) -> Options:
         return _options(given)
     except ValueError as error:
         parser.error(str(error))
+
+
+def _make_folder(flag: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{flag}: the folder {folder} cannot be made: {error}") from None
+    _require(os.access(folder, os.W_OK), f"{flag}: the folder {folder} cannot be written to")
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -180,7 +189,9 @@ def _options(given: argparse.Namespace) -> Options:
         f"--max-running must be at least 1, got {given.max_running}",
     )
     for flag, file in (("--json", given.json), ("--plot", given.plot)):
-        _require(file is None or not file.is_dir(), f"{flag}: {file} is a directory, name a file")
+        if file is not None:
+            _require(not file.is_dir(), f"{flag}: {file} is a directory, name a file")
+            _make_folder(flag, file.parent)
     return Options(
         policies=policies,
         requests=given.requests,

@@ -53,22 +53,22 @@ class Bench:
 
     def measure_saturation(self, server: EngineServer) -> Saturation:
         """Keep the queue of an fcfs server full for a while, and leave its cache empty."""
-        count = max(SATURATION_REQUESTS, 8 * self.engine.max_running)
-        requests = list(itertools.islice(itertools.cycle(self.workload.timed), count))
-        return self._limit(self._closed_loop(server, requests, "saturation"))
+        endless = itertools.cycle(self.workload.timed)
+        requests = list(itertools.islice(endless, self.saturation_requests))
+        return self.limit(self._closed_loop(server, requests, "saturation"))
 
-    def learn(self, server: EngineServer) -> Saturation | None:
-        """Run the learning part with a full queue, and leave the radix cache empty.
+    @property
+    def saturation_requests(self) -> int:
+        """Requests that it takes to tell the server's limit."""
+        return max(SATURATION_REQUESTS, 8 * self.engine.max_running)
 
-        Returns:
-            The server's limit, as seen meanwhile; None if the part is too short to tell.
-        """
+    def learn(self, server: EngineServer) -> list[Outcome]:
+        """Run the learning part with a full queue, and leave the radix cache empty."""
         if not self.workload.learning:
-            return None
+            return []
         outcomes = self._closed_loop(server, self.workload.learning, "learning")
         _require_success(outcomes)
-        long_enough = len(outcomes) >= max(SATURATION_REQUESTS, 8 * self.engine.max_running)
-        return self._limit(outcomes) if long_enough else None
+        return outcomes
 
     def run_timed(self, server: EngineServer, rate_rps: float) -> list[Outcome]:
         """Send the timed part at ``rate_rps``."""
@@ -98,7 +98,8 @@ class Bench:
 
         return asyncio.run(drive())
 
-    def _limit(self, outcomes: Sequence[Outcome]) -> Saturation:
+    def limit(self, outcomes: Sequence[Outcome]) -> Saturation:
+        """The server's limit, from a run with a full queue."""
         return saturation(outcomes, self.workload.mean_output_tokens)
 
 
@@ -121,11 +122,11 @@ def run_all(bench: Bench, policies: Sequence[str], *, keep: bool) -> Comparison:
     """Run every policy; the server of the last one is kept if asked for.
 
     Saturation is measured once, under fcfs: while that policy's server learns, if it takes part
-    and learns from enough requests, else in a run of its own.
+    and learns from enough requests, else on a server of its own, so that none is warmer.
     """
     limit: Saturation | None = None
     kept = ""
-    if "fcfs" not in policies:
+    if "fcfs" not in policies or len(bench.workload.learning) < bench.saturation_requests:
         with bench.server("fcfs") as server:
             limit = bench.measure_saturation(server)
             _say_limit(limit)
@@ -133,9 +134,9 @@ def run_all(bench: Bench, policies: Sequence[str], *, keep: bool) -> Comparison:
     order = sorted(policies, key=lambda policy: policy != "fcfs")
     for policy in order:
         with bench.server(policy) as server:
-            seen = bench.learn(server)
+            learned = bench.learn(server)
             if limit is None:
-                limit = seen or bench.measure_saturation(server)
+                limit = bench.limit(learned)
                 _say_limit(limit)
             results[policy] = bench.run_timed(server, bench.load * limit.requests_per_s)
             if keep and policy == order[-1]:

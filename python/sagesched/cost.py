@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields
 MAX_COEFFICIENT = 1e30
 """Upper bound of a coefficient: keeps every index finite."""
 
-DECODE_STEP_IN_PREFILL_TOKENS = 200.0
-"""Prompt tokens prefilled in the time of one decode step: 175 for an 8B model on an H100 at a
-batch of 64 (7 ms a step, 40 us a prompt token). To be calibrated per engine."""
+TYPICAL_HELD_TOKENS = 1000.0
+"""KV tokens of a running request, prompt and half of its output, in ordinary chat traffic."""
+PREFILL_TOKENS_IN_AN_EMPTY_STEP = 150.0
+"""Prompt tokens prefilled in the time of one decode step, plus one for each request in the batch:
+an 8B model on an H100 takes 40 us a prompt token, 7 ms a step at 64 requests and 23 ms at 400 with
+their KV (175 and 575 tokens; a roofline, to be calibrated per engine)."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,19 @@ class CostModel:
         One step of a request that holds ``x`` KV tokens takes ``1/slots`` of the running batch
         and ``x/pool_tokens`` of the memory; in KV tokens that is ``pool_tokens/slots + x``. So
         where slots are scarce the cost is linear in the output, where memory is scarce it is the
-        published one, and nobody has to say which. While a prompt token is prefilled the whole
-        engine, worth ``pool_tokens`` a step, waits for about
-        ``1/DECODE_STEP_IN_PREFILL_TOKENS`` of a step.
+        published one, and nobody has to say which. While prompt tokens are prefilled the whole
+        batch waits: the cost of a step of everybody in it, over the prompt tokens that could be
+        prefilled in the time of one step, which grows with the batch.
 
         Args:
             pool_tokens: KV tokens the engine can hold.
             slots: requests it can run at once.
         """
-        per_step = pool_tokens / max(slots, 1)
-        return cls(per_step, 1.0, pool_tokens / DECODE_STEP_IN_PREFILL_TOKENS)
+        slots = max(slots, 1)
+        per_step = pool_tokens / slots
+        batch = max(1.0, min(float(slots), pool_tokens / TYPICAL_HELD_TOKENS))
+        batch_step = batch * (per_step + TYPICAL_HELD_TOKENS)
+        return cls(per_step, 1.0, batch_step / (PREFILL_TOKENS_IN_AN_EMPTY_STEP + batch))
 
     def remaining(
         self, output_len: float, age: float = 0.0, prompt_len: float = 0.0, cached_len: float = 0.0

@@ -50,10 +50,14 @@ def examine() -> Iterator[Finding]:
         _sglang,
         _hooks,
     ]
+    settings_are_bad = False
     for check in checks:
         try:
             yield from check()
         except Exception as error:
+            if check is not _settings and isinstance(error, ValueError) and settings_are_bad:
+                continue  # said once is enough
+            settings_are_bad = settings_are_bad or check is _settings
             name = check.__name__.strip("_").replace("_", " ")
             reason = f"{type(error).__name__}: {error}"
             yield Finding(name, "broken", f"this check failed: {reason}", fatal=True)
@@ -148,12 +152,17 @@ def _hooks() -> Iterator[Finding]:
     from sagesched.plugin.verify import hook_states
 
     load_plugins()
-    for state in hook_states():
+    states = hook_states()
+    if all(state.problem is not None for state in states):
+        what = "SGLANG_PLUGINS, if set, must name sagesched; otherwise reinstall sagesched"
+        yield Finding("hooks", f"NOT in force, none of {len(states)}", what, fatal=True)
+        return
+    for state in states:
         name = state.hook.target.removeprefix("sglang.srt.")
         if state.problem is None:
             yield Finding(f"hook {name}", f"in force: {state.hook.reason}")
         else:
-            what = "install a tested SGLang; SGLANG_PLUGINS, if set, must name sagesched"
+            what = "install a tested SGLang"
             yield Finding(f"hook {name}", f"NOT in force: {state.problem}", what, fatal=True)
 
 

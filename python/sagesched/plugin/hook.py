@@ -60,4 +60,12 @@ def _layers(function: Any) -> Iterator[Any]:
 def _runs(layer: Any, fn: Callable[..., Any]) -> bool:
     """Whether this wrapper's closure holds ``fn``."""
     cells = getattr(layer, "__closure__", None) or ()
-    return any(cell.cell_contents is fn for cell in cells)
+    return any(_content(cell) is fn for cell in cells)
+
+
+def _content(cell: Any) -> Any:
+    """What a closure's cell holds; None for an empty one."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None

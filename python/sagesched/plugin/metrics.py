@@ -8,11 +8,15 @@ processes start; metrics made in any process then join the same page. Without
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 if TYPE_CHECKING:
     from sagesched.predict import PredictionService
 
+P = ParamSpec("P")
 EXPORT_DELAY_S = 0.25
 
 _exported: dict[str, Any] = {}
@@ -52,24 +56,39 @@ def enable() -> None:
     )
 
 
+def _harmless(function: Callable[P, None]) -> Callable[P, None]:
+    """A metric that cannot be written (a full disk) must not touch serving or the order."""
+
+    @functools.wraps(function)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> None:
+        with contextlib.suppress(Exception):
+            function(*args, **kwargs)
+
+    return quiet
+
+
+@_harmless
 def count_fallback(cause: str) -> None:
     """One request or step fell back to the stock order."""
     if _exported:
         _exported["fallbacks"].labels(cause).inc()
 
 
+@_harmless
 def count_ranked(source: str) -> None:
     """One request entered the rank engine with a ``predicted`` or a ``prior`` distribution."""
     if _exported:
         _exported["ranked"].labels(source).inc()
 
 
+@_harmless
 def set_slots(slots: int) -> None:
     """How many requests the rank engine holds now."""
     if _exported:
         _exported["slots"].set(slots)
 
 
+@_harmless
 def export_soon(service: PredictionService) -> None:
     """Bring the exported counters of the prediction service up to date, in a moment.
 
@@ -81,6 +100,7 @@ def export_soon(service: PredictionService) -> None:
         _pending["export"] = loop.call_later(EXPORT_DELAY_S, _export_service, service)
 
 
+@_harmless
 def _export_service(service: PredictionService) -> None:
     _pending.clear()
     stats = service.snapshot()

@@ -5,7 +5,6 @@ A mode leaves this list when it is tested for real.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from sagesched.plugin.errors import NotInForceError
@@ -27,14 +26,20 @@ def require_supported_mode(server_args: Any) -> None:
 
 
 def _refusals(args: Any) -> list[tuple[bool, str]]:
+    from sglang.srt.environ import envs
+
     return [
         (
             args.tokenizer_worker_num > 1,
             "--tokenizer-worker-num above 1: its workers load no plug-ins, so nothing is predicted",
         ),
         (
-            os.environ.get("SGLANG_RUST_SERVER", "0").lower() in ("1", "true"),
+            envs.SGLANG_RUST_SERVER.get(),
             "SGLANG_RUST_SERVER: its front end loads no plug-ins, so no request would be predicted",
+        ),
+        (
+            args.grpc_mode or args.smg_grpc_mode,
+            "--grpc-mode, --smg-grpc-mode: that front end is not tested",
         ),
         (
             args.disaggregation_mode != "null",

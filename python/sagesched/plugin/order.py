@@ -4,7 +4,8 @@ A request's place is decided by ``arrival + dial * S * ln(index)``, lowest first
 order: ``docs/architecture.md``, step 6):
 
 - ``index`` is its Gittins index: small for work that is likely to end soon and holds little.
-- ``arrival`` is the engine step at which it came, so nobody is overtaken for ever.
+- ``arrival`` is the engine step at which it came: with a finite dial nobody is overtaken
+  for ever.
 - ``S`` is the mean number of decode steps a request is predicted to need: it makes the dial a
   number of mean services, whatever the traffic.
 
@@ -24,6 +25,7 @@ from sagesched.cost import CostModel
 from sagesched.gittins import RankEngine, move_to_front
 from sagesched.lengths import LengthDistribution, LengthGrid
 
+MAX_PLACES = 128  # ordered per pass; work per pass must not grow with the engine's slots
 PREFIX_LOOKUPS_PER_PASS = 8
 PREFIX_VALID_PASSES = 32
 
@@ -74,7 +76,7 @@ class QueueOrder:
         self._requests: dict[int, Any] = {}  # handle -> request
         self._front: list[Any] = []  # best first, as of the last pass
         self._prior_pmf = prior.pmf.astype(np.float64)
-        self._mean_length = prior.mean()
+        self._mean_length = _mean(prior)
         self._weight = math.nan
         self._sequence = 0
         self._pass = 0
@@ -83,7 +85,13 @@ class QueueOrder:
     def __len__(self) -> int:
         return len(self._engine)
 
-    def enter(self, request: Any, step: int, predicted: LengthDistribution | None) -> None:
+    def enter(
+        self,
+        request: Any,
+        step: int,
+        predicted: LengthDistribution | None,
+        limit: int | None = None,
+    ) -> None:
         """Take a request that was just put in the queue; O(m).
 
         Args:
@@ -91,10 +99,13 @@ class QueueOrder:
             step: the engine's step count now, the same on every rank.
             predicted: its output-length distribution, None to use the prior: the running mean
                 of the distributions seen. Ignored for a retracted request, which has one.
+            limit: most tokens a request without a prediction may generate.
         """
         place = place_of(request)
         if place is None:
             distribution = self._learn(predicted)
+            if predicted is None and limit is not None:
+                distribution = distribution.capped(max(1, limit))
             place = _Place(step, self._sequence, distribution, self.cost)
             self._sequence += 1
             request._sagesched_place = place
@@ -131,40 +142,41 @@ class QueueOrder:
 
         Args:
             queue: the scheduler's waiting queue.
-            places: how many requests could be admitted in this pass.
+            places: how many requests could be admitted in this pass; of more than
+                ``MAX_PLACES`` the rest stay as they are, for the next pass.
             cached_prefix: looks up a request's radix-cache hit of now, tokens; asked for a
                 bounded number of the best only.
         """
         self._pass += 1
         self.settle(queue)
-        self._look_up_prefixes(self._best(places), cached_prefix)
+        places = min(places, MAX_PLACES)
         self._front = self._best(places)
+        if self._look_up_prefixes(self._front, cached_prefix):
+            self._front = self._best(places)
         if move_to_front(queue, self._front) != len(self._front):
             self._rescan(queue)
             self._front = self._best(places)
             move_to_front(queue, self._front)
 
-    def stock_order(self, queue: list[Any]) -> None:
-        """Put ``queue`` back in arrival order, without the engine."""
-        queue.sort(key=_arrival_order)
-
     def _best(self, places: int) -> list[Any]:
         return [self._requests[handle] for handle in self._engine.top(places).tolist()]
 
-    def _look_up_prefixes(self, best: list[Any], cached_prefix: Callable[[Any], int]) -> None:
+    def _look_up_prefixes(self, best: list[Any], cached_prefix: Callable[[Any], int]) -> bool:
         stale = [
             request
             for request in best
             if self._pass - request._sagesched_place.matched_in_pass >= PREFIX_VALID_PASSES
         ][:PREFIX_LOOKUPS_PER_PASS]
         if not stale:
-            return
+            return False
         for request in stale:
             request._sagesched_place.matched_in_pass = self._pass
+        # After a retraction what was produced is prefilled again: it comes off the hit.
         self._engine.set_cached_prefix(
             [request._sagesched_place.handle for request in stale],
-            [cached_prefix(request) for request in stale],
+            [max(0, cached_prefix(request) - len(request.output_ids)) for request in stale],
         )
+        return True
 
     def _leave(self, request: Any) -> None:
         place = place_of(request)
@@ -179,14 +191,12 @@ class QueueOrder:
         for request in list(self._requests.values()):
             if id(request) not in waiting:
                 self._leave(request)
+        places = [place for place in map(place_of, queue) if place is not None]
+        latest = max((place.arrival for place in places), default=0)
         for request in queue:
             place = place_of(request)
             if place is None or self._requests.get(place.handle) is not request:
-                self.enter(request, self._last_arrival(), None)
-
-    def _last_arrival(self) -> int:
-        """The latest arrival known: what an unannounced request is given."""
-        return max((r._sagesched_place.arrival for r in self._requests.values()), default=0)
+                self.enter(request, latest, None)
 
     def _learn(self, predicted: LengthDistribution | None) -> LengthDistribution:
         """Follow the mean of what is predicted: the prior, and the dial's unit."""
@@ -194,9 +204,7 @@ class QueueOrder:
             return LengthDistribution(self.grid, self._prior_pmf)
         follow = 1.0 / min(self._sequence + 2, 1024)
         self._prior_pmf += follow * (predicted.pmf - self._prior_pmf)
-        # fsum, not a BLAS product: ranks on different processors must get the same bits.
-        mean = math.fsum((predicted.pmf * self.grid.edges).tolist())
-        self._mean_length += follow * (mean - self._mean_length)
+        self._mean_length += follow * (_mean(predicted) - self._mean_length)
         self._reweigh()
         return predicted
 
@@ -209,6 +217,16 @@ class QueueOrder:
             self._engine.set_index_weight(weight)
 
 
-def _arrival_order(request: Any) -> float:
+def stock_order(queue: list[Any]) -> None:
+    """Put a queue back in arrival order, in place, without any order's help."""
+    queue.sort(key=_arrival_order)
+
+
+def _mean(distribution: LengthDistribution) -> float:
+    """Mean length by an exact sum: ranks on different processors must get the same bits."""
+    return math.fsum((distribution.pmf * distribution.grid.edges).tolist())
+
+
+def _arrival_order(request: Any) -> tuple[float, int]:
     place = place_of(request)
-    return math.inf if place is None else place.sequence
+    return (math.inf, 0) if place is None else (place.arrival, place.sequence)

@@ -23,4 +23,7 @@ def prompt_text(tokenizer: Any, request: Any) -> str:
         ids = ids[:HEAD_TOKENS] + ids[-TAIL_TOKENS:]
     if tokenizer is None:
         return " ".join(map(str, ids))
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    try:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    except (OverflowError, TypeError, ValueError):  # ids that are no tokens: the client's affair
+        return ""

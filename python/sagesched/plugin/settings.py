@@ -33,7 +33,7 @@ class Settings:
     dial: float = 6.0
     cost: CostModel | None = None
     embedder: str = "auto"
-    deadline_s: float = 0.05
+    deadline_s: float = 0.5
     history_records: int = 10_000
     allow_untested_sglang: bool = False
 
@@ -43,7 +43,7 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
     "SAGESCHED_EMBEDDER": "auto, wordllama or hashed (default auto)",
-    "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 50)",
+    "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
     "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
 }
@@ -105,8 +105,10 @@ def _cost(env: Mapping[str, str], name: str) -> CostModel | None:
     if not text:
         return None
     try:
-        token, memory, prefill = (float(part) for part in text.split(","))
-        return CostModel(token, memory, prefill)
+        parts = [float(part) for part in text.split(",")]
+        if len(parts) != 3:
+            raise ValueError(f"{len(parts)} numbers")
+        return CostModel(*parts)
     except ValueError as error:
         raise ValueError(f"{name}={text!r}: {error}; expected {VARIABLES[name]}") from None
 

@@ -10,8 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from sagesched.lengths import LengthDistribution
-from sagesched.plugin.order import QueueOrder
+from sagesched.plugin import metrics
+from sagesched.plugin.departures import Departures
+from sagesched.plugin.order import QueueOrder, stock_order
 
 STATE = "_sagesched"
 GIVE_UP_AFTER = 3
@@ -25,7 +29,7 @@ class SchedulerState:
         make_order: builds an empty order; also used to start again after an error.
         order: the order in force, None while the policy is off.
         max_running: most requests the engine runs at once.
-        failures: errors in a row; at ``GIVE_UP_AFTER`` the order stays off until a restart.
+        failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart.
     """
 
     make_order: Callable[[], QueueOrder]
@@ -39,25 +43,35 @@ class SchedulerState:
     def failed(self, queue: list[Any]) -> None:
         """After an error of ours: arrival order now, a fresh start or off next."""
         self.failures += 1
-        if self.order is not None:
-            self.order.stock_order(queue)
+        stock_order(queue)
         self.order = self.make_order() if self.failures < GIVE_UP_AFTER else None
+        metrics.set_slots(0)
 
 
 @dataclass(frozen=True)
 class TokenizerState:
-    """On SGLang's ``TokenizerManager``: the prediction service and the limits of a request."""
+    """On SGLang's ``TokenizerManager``: what predicts, the context length, who is leaving."""
 
     service: Any
     max_tokens: int
+    departures: Departures = field(default_factory=Departures)
 
-    def capped(
-        self, distribution: LengthDistribution | None, max_new_tokens: int | None
+    def fitted(
+        self, predicted: LengthDistribution | None, params: Any, prompt_tokens: int
     ) -> LengthDistribution | None:
-        """A prediction cut to what the request may generate."""
-        if distribution is None or max_new_tokens is None:
-            return distribution
-        return distribution.capped(max(1, min(max_new_tokens, self.max_tokens)))
+        """A prediction cut to what the request may generate, by its own limit and the context.
+
+        A request that ignores the end token (``ignore_eos``) generates exactly its limit.
+        """
+        if predicted is None:
+            return None
+        room = max(1, self.max_tokens - prompt_tokens)
+        limit = room if params.max_new_tokens is None else min(params.max_new_tokens, room)
+        if getattr(params, "ignore_eos", False):
+            pmf = np.zeros(len(predicted.grid))
+            pmf[predicted.grid.bin_of(limit)] = 1.0
+            return LengthDistribution(predicted.grid, pmf)
+        return predicted.capped(max(1, limit))
 
 
 def state_of(holder: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.hooks import (
+    abort,
     cli_choices,
     outcome,
     policy_select,
@@ -23,6 +24,7 @@ HOOKS: tuple[Hook, ...] = (
     tokenizer_start.HOOK,
     predict_request.ONE,
     predict_request.BATCH,
+    abort.HOOK,
     queue_enter.HOOK,
     queue_order.HOOK,
     queue_leave.HOOK,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sagesched._version import __version__
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.settings import Settings
+from sagesched.plugin.settings import Settings, read_settings
 from sagesched.plugin.table import HOOKS
 from sagesched.plugin.versions import SUPPORTED, advice, sglang_version
 
@@ -27,6 +27,22 @@ class HookState:
 def hook_states() -> list[HookState]:
     """Every hook of the table, as found in this process."""
     return [HookState(hook, hook.problem()) for hook in HOOKS]
+
+
+def settings_in_force() -> Settings:
+    """Read the settings and check that the policy can be in force with them.
+
+    Raises:
+        NotInForceError: a setting, the release or a hook is wrong; the message says which.
+    """
+    try:
+        settings = read_settings()
+    except ValueError as error:
+        raise NotInForceError(
+            f"--schedule-policy gittins: {error}\n`sagesched doctor` lists every setting."
+        ) from None
+    require_in_force(settings)
+    return settings
 
 
 def require_in_force(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sagesched.lengths import LengthDistribution, LengthGrid
 
 PRIVATE_KEY = "__sagesched_output_length_pmf"
+SGLANG_REQUEST_KEY = "__req__"  # what SGLang adds to a dict for custom logit processors
 
 
 def attach(sampling_params: Any, distribution: LengthDistribution | None) -> None:
@@ -39,6 +40,6 @@ def detach(sampling_params: Any, grid: LengthGrid) -> LengthDistribution | None:
     if not isinstance(params, dict) or PRIVATE_KEY not in params:
         return None
     values = params.pop(PRIVATE_KEY)
-    if not params:
-        sampling_params.custom_params = None
+    if not params.keys() - {SGLANG_REQUEST_KEY}:
+        sampling_params.custom_params = None  # as it was: SGLang adds its own key to ours only
     return LengthDistribution.from_wire(values, grid)

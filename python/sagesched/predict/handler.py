@@ -105,9 +105,11 @@ class OperationHandler:
 
     def _record(self, vector: Vectors, outcome: Finish) -> None:
         try:
-            self._predictor.record(vector, outcome.output_tokens, outcome.finished)
+            learned = self._predictor.record(vector, outcome.output_tokens, outcome.finished)
         except Exception as error:
             self._errors.note("recording an outcome", error)
+            return
+        if not learned:
             return
         self._counters.add("recorded")
         if not outcome.finished:

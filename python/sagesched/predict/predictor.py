@@ -31,9 +31,9 @@ class PredictorConfig:
     the nearest record's, to this power."""
     full_trust_gap: float = 0.2
     """With a smaller gap the nearest record is hardly nearer than any other: weights shrink."""
-    trend_weight: float = 0.1
-    """How much less similar a neighbour counts that stands one standard deviation apart on the
-    history's trend of output lengths."""
+    trend_weight: float = 0.4
+    """How much less similar a neighbour counts that stands one standard deviation of ln(length)
+    apart on the history's trend."""
     prior_strength: float = 0.5
     """Weight of the history-wide distribution in a prediction, in neighbours."""
     cold_start_strength: float = 8.0
@@ -105,8 +105,8 @@ class LengthPredictor:
         rows = posterior(events, censored, self._prior_pmf(), self.config.prior_strength)
         return [LengthDistribution(self.grid, row) for row in rows]
 
-    def record(self, vector: Vectors, output_tokens: int, finished: bool) -> None:
-        """Learn how long the output of a prompt was.
+    def record(self, vector: Vectors, output_tokens: int, finished: bool) -> bool:
+        """Learn how long the output of a prompt was; False for an outcome that tells nothing.
 
         Args:
             vector: of the prompt, from `embed`.
@@ -123,11 +123,12 @@ class LengthPredictor:
         if output_tokens < 0:
             raise ValueError(f"record: output_tokens must not be negative, got {output_tokens}")
         if output_tokens == 0 and not finished:
-            return  # aborted before its first token: tells nothing, must not push a record out
+            return False  # aborted before its first token: must not push a record out
         slot = self._history.append(vector)
         self._outcomes.put(slot, int(output_tokens), finished)
         if finished and output_tokens > 0:
             self._trend.learn(self._history.vectors(slot), min(output_tokens, self.grid.max_tokens))
+        return True
 
     def prior(self) -> LengthDistribution:
         """The history-wide distribution; the cold-start default while nothing has finished."""
@@ -148,12 +149,12 @@ class LengthPredictor:
         """Similarity of each neighbour [q, k], and the usual one in the history [q].
 
         Cosine, less a penalty on neighbours that stand elsewhere on the trend; the penalty's mean
-        over the history, where standings have mean 0 and variance 1, comes off the usual one.
+        over the history, where standings have mean 0, comes off the usual one.
         """
         own = self._trend.standing(vectors)
         theirs = self._trend.standing(self._history.vectors(neighbours.slots))
         penalty = self.config.trend_weight * (theirs - own[:, np.newaxis]) ** 2
-        usual_penalty = self.config.trend_weight * (1.0 + own**2)
+        usual_penalty = self.config.trend_weight * (self._trend.explained + own**2)
         usual = self._history.usual_similarity(vectors) - usual_penalty
         return neighbours.cosine.astype(np.float64) - penalty, usual
 

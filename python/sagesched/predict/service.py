@@ -44,6 +44,7 @@ class PredictionService:
         self._max_pending = max_pending
         self._counters = Counters()
         self._worker = Worker(make_predictor, self._counters)
+        self._missed = False
 
     async def predict(self, key: str, text: str) -> LengthDistribution | None:
         """Predict the output length of a prompt, and remember the prompt under `key`.
@@ -55,11 +56,11 @@ class PredictionService:
         loop = asyncio.get_running_loop()
         answer: Answer = loop.create_future()
         # Nobody waits for the loading; these prompts are learned from, too.
-        patience = self._deadline_s if self.ready() else 0.0
+        patience = self._deadline_s if self.ready() and not self._is_behind() else 0.0
         prompt = Prompt(key, text, time.monotonic() + patience, loop, answer)
         accepted = self._worker.queue.put(prompt, self._max_pending)
         if not (accepted and patience):
-            self._counters.add("overloaded" if patience else "not_ready")
+            self._counters.add("overloaded" if self.ready() else "not_ready")
             return None
         timer = loop.call_later(patience, self._expire, answer)
         try:
@@ -103,7 +104,16 @@ class PredictionService:
         if not self._worker.queue.put(operation, self._max_pending * _OUTCOMES_PER_PROMPT):
             self._counters.add("overloaded")
 
+    def _is_behind(self) -> bool:
+        """Whether the worker missed a deadline and still has prompts from then to work through.
+
+        Requests that are sent one after the other (a list of prompts) would each wait in vain.
+        """
+        self._missed = self._missed and self._worker.pending > 0
+        return self._missed
+
     def _expire(self, answer: Answer) -> None:
         if not answer.done():
+            self._missed = True
             self._counters.add("deadline_misses")
             answer.set_result(None)

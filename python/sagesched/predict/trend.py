@@ -37,9 +37,13 @@ class Trend:
         self._sum = np.zeros(dim)  # sum of v
         self._count = 0.0
         self._total = 0.0  # sum of y
+        self._squares = 0.0  # sum of y^2
         self._since_fit = 0
         self._slope: Floats = np.zeros(dim)
-        self._deviation = 1.0
+        self._centre = 0.0  # of the records along the slope
+        self._deviation = 1.0  # of ln(length)
+        self.explained = 0.0
+        """Variance of the history's own standings: the share of ln(length) that is explained."""
 
     def learn(self, vector: Vectors, output_tokens: int) -> None:
         """Take in a finished request: its vector[dim], and its length of at least 1 token."""
@@ -51,19 +55,21 @@ class Trend:
         self._sum += v
         self._count = self._fade * self._count + 1.0
         self._total = self._fade * self._total + y
+        self._squares = self._fade * self._squares + y * y
         self._since_fit += 1
         enough = self._count >= MIN_RECORDS - 1  # what has faded does not count
         if enough and self._since_fit >= max(REFIT_SHARE, self._count / REFIT_SHARE):
             self._fit()
 
     def standing(self, vectors: Vectors) -> Floats:
-        """Where vectors[..., dim] stand on the trend, in standard deviations of the history.
+        """Where vectors[..., dim] stand on the trend, in standard deviations of ln(length).
 
-        All zero while there is no trend.
+        Lengths that have nothing to do with the prompts give a flat trend, so standings near
+        zero; they are zero while there is no trend.
         """
         # Not a matrix product, whose rounding depends on the number of rows.
         along = np.einsum("...d,d->...", vectors.astype(np.float64), self._slope)
-        return np.asarray(along / self._deviation, dtype=np.float64)
+        return np.asarray((along - self._centre) / self._deviation, dtype=np.float64)
 
     def _fit(self) -> None:
         self._since_fit = 0
@@ -71,6 +77,8 @@ class Trend:
         penalised = self._gram + PENALTY * np.eye(len(self._sum))
         slope = np.linalg.solve(penalised, self._cross - mean_y * self._sum)
         self._slope = slope.astype(np.float64)
+        self._centre = float(self._slope @ mean_v)
         second = float(self._slope @ self._gram @ self._slope) / self._count
-        variance = second - float(self._slope @ mean_v) ** 2
-        self._deviation = math.sqrt(max(variance, 1e-12))
+        variance = max(self._squares / self._count - mean_y**2, 1e-6)
+        self._deviation = math.sqrt(variance)
+        self.explained = max(second - self._centre**2, 0.0) / variance

@@ -67,7 +67,7 @@ class Worker:
     def _survive(self, handler: OperationHandler, operations: list[Operation]) -> None:
         try:
             handler.handle(operations)
-        except Exception as error:  # a fault of ours; who waits is answered by the deadline
+        except BaseException as error:  # a Rust panic, too; who waits is answered by the deadline
             self._errors.note("handling requests", error)
 
     def _build(self) -> OperationHandler | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.settings import POLICY, read_settings
+from sagesched.plugin.settings import POLICY
 
 
 def validate_and_adjust_policy(
@@ -19,9 +19,9 @@ def validate_and_adjust_policy(
     """Verify and answer ``fcfs`` for ours; leave every other name to SGLang."""
     if policy != POLICY:
         return original(self, policy, tree_cache, *args, **kwargs)
-    from sagesched.plugin.verify import require_in_force  # it lists this hook, too
+    from sagesched.plugin.verify import settings_in_force  # it lists this hook, too
 
-    require_in_force(read_settings())
+    settings_in_force()
     return original(self, "fcfs", tree_cache, *args, **kwargs)
 
 

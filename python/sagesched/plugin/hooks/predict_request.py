@@ -11,6 +11,7 @@ import asyncio
 from typing import Any
 
 from sagesched.plugin import fallback
+from sagesched.plugin.departures import repeat_aborts
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.prompt import prompt_text
 from sagesched.plugin.state import TokenizerState, state_of
@@ -20,21 +21,32 @@ from sagesched.plugin.wire import attach
 
 async def send_one_request(original: Any, self: Any, tokenized_obj: Any, *rest: Any) -> Any:
     """Predict for one request, then send it."""
-    state: TokenizerState | None = state_of(self)
-    if state is not None:
-        refuse_empty(tokenized_obj)
-        await _predict(state, self, tokenized_obj)
-    return await original(self, tokenized_obj, *rest)
+    return await _predict_and_send(original, self, [tokenized_obj], tokenized_obj, *rest)
 
 
 async def send_batch_request(original: Any, self: Any, tokenized_objs: Any, *rest: Any) -> Any:
     """Predict for all requests of a batch at once, then send it."""
+    return await _predict_and_send(original, self, tokenized_objs, tokenized_objs, *rest)
+
+
+async def _predict_and_send(original: Any, self: Any, requests: Any, *args: Any) -> Any:
     state: TokenizerState | None = state_of(self)
-    if state is not None:
-        for request in tokenized_objs:
-            refuse_empty(request)
-        await asyncio.gather(*(_predict(state, self, request) for request in tokenized_objs))
-    return await original(self, tokenized_objs, *rest)
+    if state is None:
+        return await original(self, *args)
+    for request in requests:
+        refuse_empty(request)
+    keys = [str(request.rid) for request in requests]
+    state.departures.begin(keys)
+    try:
+        await asyncio.gather(*(_predict(state, self, request) for request in requests))
+        result = await original(self, *args)
+    except BaseException:
+        state.departures.end(keys)
+        for key in keys:
+            state.service.forget(key)  # it never left: there will be no outcome
+        raise
+    repeat_aborts(self, state.departures.end(keys))
+    return result
 
 
 def refuse_empty(request: Any) -> None:
@@ -61,7 +73,7 @@ async def _predict(state: TokenizerState, manager: Any, request: Any) -> None:
         if is_traffic(manager, request):
             text = prompt_text(manager.tokenizer, request)
             distribution = await state.service.predict(request.rid, text)
-            distribution = state.capped(distribution, params.max_new_tokens)
+            distribution = state.fitted(distribution, params, len(request.input_ids or ()))
         attach(params, distribution)
     except Exception as error:
         fallback.report("predict", error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sagesched.lengths import LengthDistribution
+from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.order import place_of
@@ -22,28 +22,27 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
     state: SchedulerState | None = state_of(self.policy)
     if state is None or state.order is None:
         return result
+    if not (self.waiting_queue and self.waiting_queue[-1] is req):
+        return result  # SGLang turned it away
+    known = place_of(req) is not None
+    predicted = None if known else _prediction(state.order.grid, req)
     try:
-        predicted = _prediction(state, req)
-        if self.waiting_queue and self.waiting_queue[-1] is req:
-            state.order.enter(req, self.forward_ct, predicted)
+        state.order.enter(req, self.forward_ct, predicted, req.sampling_params.max_new_tokens)
     except Exception as error:
         fallback.report("enter", error)
         state.failed(self.waiting_queue)
+    if not known:
+        metrics.count_ranked("prior" if predicted is None else "predicted")
     return result
 
 
-def _prediction(state: SchedulerState, req: Any) -> LengthDistribution | None:
+def _prediction(grid: LengthGrid, req: Any) -> LengthDistribution | None:
     """Take the prediction out of the request; a malformed one counts and is ignored."""
-    assert state.order is not None
-    if place_of(req) is not None:
-        return None
     try:
-        predicted = detach(req.sampling_params, state.order.grid)
-    except ValueError as error:
+        return detach(req.sampling_params, grid)
+    except Exception as error:
         fallback.report("malformed_prediction", error)
-        predicted = None
-    metrics.count_ranked("prior" if predicted is None else "predicted")
-    return predicted
+        return None
 
 
 HOOK = Hook(

@@ -22,10 +22,10 @@ def get_new_batch_prefill(original: Any, self: Any, *args: Any, **kwargs: Any) -
     try:
         if len(state.order) != len(self.waiting_queue):
             state.order.settle(self.waiting_queue)
-        metrics.set_slots(len(state.order))
     except Exception as error:
         fallback.report("settle", error)
         state.failed(self.waiting_queue)
+    metrics.set_slots(0 if state.order is None else len(state.order))
     return plan
 
 

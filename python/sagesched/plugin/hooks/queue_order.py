@@ -28,7 +28,6 @@ def calc_priority(
     places = max(0, state.max_running - running) + SPARE_PLACES
     try:
         state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache))
-        state.failures = 0
     except Exception as error:
         fallback.report("rank", error)
         state.failed(waiting_queue)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from sagesched._version import __version__
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
@@ -13,6 +15,8 @@ from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.settings import POLICY, read_settings
 from sagesched.plugin.state import STATE, SchedulerState
 from sagesched.predict.defaults import cold_start_pmf
+
+logger = logging.getLogger("sagesched")
 
 
 def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -26,10 +30,11 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     cost = settings.cost or CostModel.of_engine(self.max_total_num_tokens, slots)
     grid = LengthGrid(self.model_config.context_len)
     prior = LengthDistribution(grid, cold_start_pmf(grid))
-    if self.metrics_reporter.enable_metrics:
+    if self.metrics_reporter.current_scheduler_metrics_enabled:
         metrics.enable()
     state = SchedulerState(lambda: QueueOrder(prior, cost, settings.dial), slots)
     setattr(self.policy, STATE, state)
+    logger.info("sagesched %s: gittins in force, dial %g, %s", __version__, settings.dial, cost)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from sagesched.lengths import LengthGrid
@@ -9,10 +10,11 @@ from sagesched.plugin import metrics
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
-from sagesched.plugin.settings import POLICY, Settings, read_settings
+from sagesched.plugin.settings import POLICY, Settings
 from sagesched.plugin.state import STATE, TokenizerState
 
 START_TIMEOUT_S = 120.0
+logger = logging.getLogger("sagesched")
 
 
 def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -20,10 +22,9 @@ def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     result = original(self, *args, **kwargs)
     if self.server_args.schedule_policy != POLICY:
         return result
-    from sagesched.plugin.verify import require_in_force  # it lists this hook, too
+    from sagesched.plugin.verify import settings_in_force  # it lists this hook, too
 
-    settings = read_settings()
-    require_in_force(settings)
+    settings = settings_in_force()
     require_supported_mode(self.server_args)
     if self.enable_metrics:
         metrics.enable()
@@ -48,6 +49,7 @@ def _make_state(settings: Settings, context_length: int) -> TokenizerState:
             f"--schedule-policy gittins: the length predictor cannot be built ({reason}).\n"
             "Check SAGESCHED_EMBEDDER; `sagesched doctor` shows what is installed."
         )
+    logger.info("sagesched: predicting with the embedder %s", service.snapshot().embedder)
     return TokenizerState(service, context_length)
 
 
