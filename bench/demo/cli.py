@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--requests",
         type=int,
-        default=500,
+        default=600,
         metavar="N",
         help="timed requests per policy (default: %(default)s)",
     )
