@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from cpu_engine import make_model
-from cpu_engine.server import EngineServer
+from cpu_engine.server import EngineServer, has_gpu_kernels
 
 
 def start_server(*args: str, env: Mapping[str, str | None] | None = None) -> EngineServer:
@@ -32,19 +31,6 @@ def model_directory() -> Path:
     command = [sys.executable, make_model.__file__]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Path(done.stdout.splitlines()[-1])
-
-
-def has_gpu_kernels() -> bool:
-    """Whether the installed SGLang has its CUDA kernels, which the CPU engine goes without."""
-    return any(map(_installed, ("sglang-kernel", "sgl-kernel")))
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def engine_environment(**more: str) -> dict[str, str]:

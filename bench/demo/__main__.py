@@ -44,7 +44,9 @@ def prepare(options: cli.Options) -> Bench:
     Raises:
         ValueError, RuntimeError: with what to change.
     """
-    made = engine.make_engine(options.model_path, options.max_running, options.server_args)
+    made = engine.make_engine(
+        options.model_path, options.max_running, options.step_ms, options.server_args
+    )
     engine.require_policies(options.policies, engine.accepted_policies(made))
     model = _local_directory(made.model)
     return Bench(
@@ -132,6 +134,7 @@ def _facts(options: cli.Options, bench: Bench, limit: Saturation) -> dict[str, A
         "rate_rps": bench.load * limit.requests_per_s,
         "model": bench.engine.label,
         "hardware": engine.hardware(bench.engine),
+        "step_ms": bench.engine.step_ms,
         "server_args": bench.engine.arguments("POLICY"),
     }
 

@@ -20,7 +20,7 @@ multiple of what the server can do, streamed over HTTP.
 
 EPILOG = """\
 examples:
-  scripts/demo                                        fcfs against gittins, about 3 minutes
+  scripts/demo                                        fcfs against gittins, about 5 minutes
   scripts/demo --policies fcfs,lpm,hrrn,gittins       more policies
   scripts/demo --requests 1000 --json out.json        longer, with numbers in a file
   scripts/demo --workload sharegpt conversations.json real prompts and real lengths
@@ -29,6 +29,8 @@ examples:
 exit status: 0; 1 when a request failed or had not exactly its true length, or a run broke off;
 2 for a bad flag; 130 after Ctrl-C
 """
+
+MAX_STEP_MS = 1000.0
 
 RESULTS = Path(__file__).resolve().parents[2] / "demo-results"
 """Where files go that were not named."""
@@ -49,6 +51,7 @@ class Options:
     model_path: str | None
     server_args: tuple[str, ...]
     max_running: int | None
+    step_ms: float | None
     conversations: Path | None
 
 
@@ -170,6 +173,13 @@ def _parser() -> argparse.ArgumentParser:
         help="--max-running-requests of the server (default: 8, on a GPU 32); more slots need "
         "more --requests before a queue forms",
     )
+    add(
+        "--step-ms",
+        type=float,
+        metavar="X",
+        help="an engine step takes at least X milliseconds (default: 8 on the CPU engine, where "
+        "the speed of shared cores would blur the comparison; 0, as fast as it goes, on a GPU)",
+    )
     add("--server-args", default="", metavar="ARGUMENTS",
         help="further server arguments, such as --server-args '--page-size 16'")  # fmt: skip
     return parser
@@ -188,6 +198,10 @@ def _options(given: argparse.Namespace) -> Options:
         given.max_running is None or given.max_running >= 1,
         f"--max-running must be at least 1, got {given.max_running}",
     )
+    _require(
+        given.step_ms is None or 0 <= given.step_ms <= MAX_STEP_MS,
+        f"--step-ms must be between 0 and {MAX_STEP_MS:g}, got {given.step_ms}",
+    )
     for flag, file in (("--json", given.json), ("--plot", given.plot)):
         if file is not None:
             _require(not file.is_dir(), f"{flag}: {file} is a directory, name a file")
@@ -204,6 +218,7 @@ def _options(given: argparse.Namespace) -> Options:
         model_path=given.model_path,
         server_args=_split(given.server_args),
         max_running=given.max_running,
+        step_ms=given.step_ms,
         conversations=_conversations(given.workload),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpu_engine.make_model import make_model
-from cpu_engine.server import EngineServer
+from cpu_engine.server import EngineServer, has_gpu_kernels
 
 CPU_POOL_TOKENS = 65_536
 """KV pool of the CPU engine: it holds every running request, so that only slots are scarce."""
@@ -22,10 +22,11 @@ CPU_SLOTS, GPU_SLOTS = 8, 32
 """Requests in the running batch. Few slots: a queue forms within some hundred requests, and most
 of the time to the last token is a wait that a policy can change."""
 
+CPU_STEP_MS = 8.0
+"""Length of the CPU engine's steps (see ``cpu_engine/pace.py``); computing one takes about 5."""
+
 STREAM_INTERVAL = 16
 """Tokens per streamed event after the first one. Client and server share the same cores."""
-
-GPU_KERNEL_WHEELS = ("sglang-kernel", "sgl-kernel")
 
 # Prints what --schedule-policy accepts once the installed plug-ins are loaded.
 PROBE = """
@@ -49,6 +50,7 @@ class Engine:
         label: the model in words, for the report.
         cpu: whether the CPU engine serves it.
         max_running: requests in the running batch at most.
+        step_ms: an engine step takes at least this long, milliseconds; 0 leaves it to the engine.
         extra_args: the user's own server arguments, which win.
     """
 
@@ -56,6 +58,7 @@ class Engine:
     label: str
     cpu: bool
     max_running: int
+    step_ms: float = 0.0
     extra_args: tuple[str, ...] = ()
 
     def arguments(self, policy: str) -> list[str]:
@@ -77,12 +80,16 @@ class Engine:
             self.arguments(policy),
             log_path=log,
             cpu=self.cpu,
+            step_ms=self.step_ms,
             start_timeout_s=240.0 if self.cpu else 1800.0,
         )
 
 
 def make_engine(
-    model_path: str | None, max_running: int | None, extra_args: Sequence[str]
+    model_path: str | None,
+    max_running: int | None,
+    step_ms: float | None,
+    extra_args: Sequence[str],
 ) -> Engine:
     """Choose the engine: a GPU if SGLang is installed for it, else the CPU engine.
 
@@ -101,13 +108,14 @@ def make_engine(
         label=Path(model_path).name if model_path else "tiny random Llama",
         cpu=cpu,
         max_running=max_running or default_slots,
+        step_ms=(CPU_STEP_MS if cpu else 0.0) if step_ms is None else step_ms,
         extra_args=tuple(extra_args),
     )
 
 
 def has_gpu_engine() -> bool:
     """Whether a GPU is there and the installed SGLang has its GPU kernels."""
-    return bool(gpu_name()) and any(map(_installed, GPU_KERNEL_WHEELS))
+    return bool(gpu_name()) and has_gpu_kernels()
 
 
 def gpu_name() -> str:
@@ -122,7 +130,8 @@ def gpu_name() -> str:
 def hardware(engine: Engine) -> str:
     """Where the server runs, in words."""
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} CPU cores" if engine.cpu else gpu_name()
+    where = f"{cores} CPU cores" if engine.cpu else gpu_name()
+    return f"{where}, steps of {engine.step_ms:g} ms" if engine.step_ms else where
 
 
 def sglang_version() -> str:
@@ -163,10 +172,3 @@ def require_policies(wanted: Sequence[str], accepted: Sequence[str]) -> None:
             f"it accepts {', '.join(sorted(accepted))}"
         )
 
-
-def _installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

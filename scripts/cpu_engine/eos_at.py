@@ -18,8 +18,12 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from .pace import Pace
+
 if TYPE_CHECKING:
     import torch
+
+_pace = Pace.from_environment()
 
 
 def eos_at_params(tokens: int, eos: int) -> dict[str, int]:
@@ -51,6 +55,7 @@ class EosAt:
         self, logits: torch.Tensor, custom_param_list: list[dict[str, Any]] | None = None
     ) -> torch.Tensor:
         """Change ``logits`` [rows, vocabulary] in place; one entry of the list per row."""
+        _pace.end_step()  # called once a step, for the whole batch
         rows = [(i, p) for i, p in enumerate(custom_param_list or []) if "n" in p and "eos" in p]
         if not rows:
             return logits

@@ -2,7 +2,7 @@
 
     python scripts/cpu_engine/make_model.py [DIRECTORY]     prints the directory
 
-2 layers, hidden size 64, vocabulary 1024, context 8192; random weights from a fixed seed, a
+1 layer, hidden size 64, vocabulary 1024, context 8192; random weights from a fixed seed, a
 byte-level BPE trained on ``corpus.py`` and a chat template. What it says is noise; how it is
 scheduled is real.
 """
@@ -109,7 +109,7 @@ def _write_weights(directory: Path) -> None:
         vocab_size=VOCABULARY,
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=16,

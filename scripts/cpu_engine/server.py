@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import math
 import os
 import random
@@ -19,6 +20,8 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+
+from .pace import STEP_VARIABLE
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 GUARD = Path(__file__).with_name("guard.py")
@@ -39,6 +42,8 @@ RANK_FLAGS = [
     ["--dp-size", "--dp", "--data-parallel-size"],
 ]
 
+GPU_KERNEL_WHEELS = ("sglang-kernel", "sgl-kernel")
+
 # No proxy from the environment may stand between us and the local machine.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -58,6 +63,8 @@ class EngineServer:
             removed again when the server is stopped.
         cpu: add the switches of the CPU engine.
         port: 0 chooses a free one.
+        step_ms: at least this long takes an engine step in which a request replays its length
+            (``eos_at.py``), milliseconds; see ``pace.py``.
         start_timeout_s: how long the server may take until it is healthy.
 
     Raises (on entering): EngineError when the server exits or is not healthy in time.
@@ -75,6 +82,7 @@ class EngineServer:
         *,
         cpu: bool = True,
         port: int = 0,
+        step_ms: float = 0.0,
         start_timeout_s: float = 300.0,
     ) -> None:
         self.model_path = str(model_path)
@@ -82,6 +90,7 @@ class EngineServer:
         self.env = dict(env or {})
         self.cpu = cpu
         self.port = port
+        self.step_ms = step_ms
         self.start_timeout_s = start_timeout_s
         self._own_log = log_path is None
         self.log_path = Path(log_path) if log_path is not None else _temporary_log()
@@ -116,6 +125,7 @@ class EngineServer:
         env = dict(os.environ)
         if self.cpu:
             env |= {"HF_HUB_OFFLINE": "1", **CPU_ENV, **_core_binding(self.args)}
+        env[STEP_VARIABLE] = str(self.step_ms)
         for name, value in self.env.items():
             env.pop(name, None)
             if value is not None:
@@ -204,6 +214,19 @@ class EngineServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def has_gpu_kernels() -> bool:
+    """Whether the installed SGLang has its CUDA kernels, which the CPU engine goes without."""
+    return any(map(_installed, GPU_KERNEL_WHEELS))
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def free_port() -> int:

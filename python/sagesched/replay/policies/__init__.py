@@ -1,0 +1,1 @@
+"""The policies that can be replayed: one small file each; ``registry`` lists them."""

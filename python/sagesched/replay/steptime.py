@@ -1,0 +1,42 @@
+"""How long an engine step takes: what the virtual clock advances by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The work of one forward pass.
+
+    Attributes:
+        decode_requests: requests that produce their next token by decoding.
+        decode_kv_tokens: KV tokens these attend to, summed.
+        prefill_tokens: prompt tokens computed (a prefix from the radix cache is not).
+        prefill_attention: token pairs attended to by them: sum of n * (prefix + n / 2).
+        prefill_requests: requests whose prompt, or a chunk of it, is computed.
+        moved_kv_tokens: KV tokens moved between host and device before the pass (policies that
+            preempt by swapping).
+    """
+
+    decode_requests: int = 0
+    decode_kv_tokens: int = 0
+    prefill_tokens: int = 0
+    prefill_attention: float = 0.0
+    prefill_requests: int = 0
+    moved_kv_tokens: int = 0
+
+
+class StepTime(Protocol):
+    """A step-time model.
+
+    Attributes:
+        name: for the report, such as ``llama-3.1-8b on h100``.
+    """
+
+    name: str
+
+    def seconds(self, step: Step) -> float:
+        """Duration of a step; finite and above 0."""
+        ...
