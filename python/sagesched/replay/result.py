@@ -88,6 +88,12 @@ class RunResult:
         """[n] time to first token."""
         return self.first_s - self.arrival_s
 
+    @property
+    def prefix_hit(self) -> float:
+        """Share of the prompt tokens that came from the radix cache, at first admission."""
+        computed = self.prefill_tokens - self.recomputed_tokens
+        return self.cached_tokens / max(1, self.cached_tokens + computed)
+
     def tpot_s(self) -> Floats:
         """Time per output token after the first, of the requests with more than one."""
         more = self.output_tokens > 1
@@ -172,7 +178,7 @@ def summarise(
         preemptions=int(result.preemptions.sum()),
         retractions=int(result.retractions.sum()),
         recomputed_tokens=result.recomputed_tokens,
-        prefix_hit=result.cached_tokens / max(1, result.cached_tokens + result.prefill_tokens),
+        prefix_hit=result.prefix_hit,
         lower_bound_mean_ttlt_s=lower_bound_mean_ttlt_s,
         extra={"refused": result.refused, "fallbacks": result.fallbacks, "digest": result.digest},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -46,6 +46,8 @@ class Situation:
         pool_tokens: KV pool, tokens.
         step_s: duration of a decode step with all slots busy and the pool half full, seconds.
         token_s: mean seconds of one request's decode step so far (``step_s`` at the start).
+        cached_prefix: looks up a waiting request's radix-cache hit of now, tokens (SGLang's own
+            look-up; some microseconds).
     """
 
     def __init__(self, slots: int, pool_tokens: int, step_s: float) -> None:
@@ -56,6 +58,7 @@ class Situation:
         self.now_s = 0.0
         self.step = 0
         self.processed_tokens = 0
+        self.cached_prefix: Callable[[Any], int] = lambda request: 0
         self._known: dict[str, Known] = {}
 
     def known(self, request: Any) -> Known:
@@ -84,7 +87,9 @@ class Policy:
         uses: ``nothing``, a ``distribution`` of the output length (from ``--predictor``), or the
             ``truth`` (yardsticks).
         release: what becomes of the KV of a victim.
+        swap_is_free: with ``release = "swap"``: moving KV takes no time.
         settings: what ``--set KEY=VALUE`` may change, with defaults.
+        variables: environment variables that carry settings, for the policies of the plug-in.
     """
 
     name: ClassVar[str]
@@ -92,11 +97,23 @@ class Policy:
     flag: ClassVar[str] = "fcfs"
     uses: ClassVar[Literal["nothing", "distribution", "truth"]] = "nothing"
     release: ClassVar[Release] = "soft"
+    swap_is_free: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, float]] = {}
+    variables: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, situation: Situation, settings: Mapping[str, float] | None = None) -> None:
         self.situation = situation
         self.values = {**self.settings, **(settings or {})}
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, float]) -> None:
+        """Raise a ``ValueError`` that lists what may be set, if something else is."""
+        unknown = sorted(set(settings) - set(cls.settings))
+        if unknown:
+            known = ", ".join(cls.settings) or "nothing"
+            raise ValueError(
+                f"policy {cls.name} has no setting {', '.join(unknown)}; it has: {known}"
+            )
 
     def key(self, request: Any) -> Any:
         """Sort key of a waiting or running request, smallest first; must not change it.

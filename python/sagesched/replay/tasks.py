@@ -1,0 +1,177 @@
+"""One run: what it is, and how a worker process does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sagesched.replay.backend import Backend, Runs, StepTimeSpec, WorkloadSpec
+from sagesched.replay.details import Details, details_of
+from sagesched.replay.engine import EngineConfig
+from sagesched.replay.result import Row, RunResult, summarise
+
+SATURATED = (0.10, 0.75)
+"""Between these quantiles of the finishing times of a batch of requests the engine is full: the
+beginning has an empty engine, the end only stragglers."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What all runs of a command have in common.
+
+    Attributes:
+        workload: the requests.
+        step_time: how long steps take.
+        engine: the engine.
+        warmup: share of the first arrivals that does not count.
+    """
+
+    workload: WorkloadSpec
+    step_time: StepTimeSpec
+    engine: EngineConfig
+    warmup: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """A policy at a load on a seed.
+
+    Attributes:
+        scenario: what it runs on.
+        policy: its name.
+        predictor: what it knows of output lengths: shipped, law, prior, oracle or none.
+        load: the arrival rate as a fraction of the saturation.
+        rate_rps: the arrival rate, requests per second; None: all arrive at time 0.
+        seed: of the sample.
+        settings: of the policy.
+    """
+
+    scenario: Scenario
+    policy: str
+    predictor: str
+    load: float
+    rate_rps: float | None
+    seed: int
+    settings: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.policy}, load {self.load:g}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class SaturationTask:
+    """How many requests per second the engine finishes under fcfs when it is never idle."""
+
+    scenario: Scenario
+    seed: int
+
+    def __str__(self) -> str:
+        return "fcfs saturation"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row and what the report needs beside it."""
+
+    row: Row
+    details: Details
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """The saturation, requests per second, and how many requests it was measured on."""
+
+    rate_rps: float
+    served: int
+    refused: int
+
+
+Task = RunTask | SaturationTask
+Result = Run | Saturation
+
+
+def engine_of(task: Task) -> EngineConfig:
+    """A worker process has one engine."""
+    return task.scenario.engine
+
+
+@dataclass(frozen=True)
+class MakeWorker:
+    """Makes a worker in a new process; sent there."""
+
+    backend: Backend
+
+    def __call__(self, engine: EngineConfig) -> Worker:
+        """Build the engine."""
+        return Worker(self.backend, self.backend.harness(engine))
+
+
+class Worker:
+    """Does tasks with one harness."""
+
+    def __init__(self, backend: Backend, harness: Runs) -> None:
+        self._backend = backend
+        self._harness = harness
+        self._bounds: dict[tuple[Scenario, float | None, int], float] = {}
+
+    def __call__(self, task: Task) -> Result:
+        """Do a task."""
+        return self._saturation(task) if isinstance(task, SaturationTask) else self._run(task)
+
+    def _saturation(self, task: SaturationTask) -> Saturation:
+        result = self._replay(RunTask(task.scenario, "fcfs", "none", 0.0, None, task.seed))
+        return Saturation(saturation_rps(result), len(result.last_s), result.refused)
+
+    def _run(self, task: RunTask) -> Run:
+        result = self._replay(task)
+        row = summarise(
+            result,
+            policy=task.policy,
+            predictor=task.predictor,
+            load=task.load,
+            seed=task.seed,
+            lower_bound_mean_ttlt_s=self._bound(task, result),
+            skip=task.scenario.warmup,
+        )
+        return Run(row, details_of(result, task.scenario.warmup))
+
+    def _replay(self, task: RunTask) -> RunResult:
+        scenario, backend = task.scenario, self._backend
+        workload = backend.workload(scenario.workload)
+        known = task.predictor != "none"
+        grid = self._harness.grid
+        return self._harness.run(
+            workload.requests(seed=task.seed, rate_rps=task.rate_rps),
+            policy=task.policy,
+            step_time=backend.step_time(scenario.step_time),
+            predictions=backend.predictions(task.predictor, workload, grid) if known else None,
+            settings=dict(task.settings),
+            max_output_tokens=workload.max_output_tokens,
+        )
+
+    def _bound(self, task: RunTask, result: RunResult) -> float:
+        """The same for all policies on the same requests."""
+        key = (task.scenario, task.rate_rps, task.seed)
+        if key not in self._bounds:
+            step_time = self._backend.step_time(task.scenario.step_time)
+            self._bounds[key] = self._backend.lower_bound_mean_ttlt_s(
+                result, task.scenario.engine, step_time
+            )
+        return self._bounds[key]
+
+
+def saturation_rps(result: RunResult) -> float:
+    """Requests per second between the quantiles ``SATURATED`` of the finishing times.
+
+    Raises:
+        ValueError: too few requests.
+    """
+    ends = np.sort(result.last_s)
+    first, last = (int(q * len(ends)) for q in SATURATED)
+    if last <= first or not ends[last] > ends[first]:
+        raise ValueError(
+            f"{len(ends)} requests served ({result.refused} refused) are too few to measure the "
+            "saturation of the engine; use more requests"
+        )
+    return float((last - first) / (ends[last] - ends[first]))
