@@ -57,6 +57,8 @@ def test_flags_are_read(tmp_path: Path) -> None:
     [
         (["--requests", "0"], "--requests must be at least 1"),
         (["--requests", "many"], "--requests"),
+        (["--step-ms", "-1"], "--step-ms must be between 0 and 1000"),
+        (["--step-ms", "nan"], "--step-ms must be between 0 and 1000"),
         (["--learn", "-1"], "--learn must be at least 0"),
         (["--load", "0"], "--load must be a number above 0"),
         (["--load", "nan"], "--load must be a number above 0"),

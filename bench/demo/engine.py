@@ -171,4 +171,3 @@ def require_policies(wanted: Sequence[str], accepted: Sequence[str]) -> None:
             f"--policies: the installed SGLang does not know {', '.join(unknown)}; "
             f"it accepts {', '.join(sorted(accepted))}"
         )
-

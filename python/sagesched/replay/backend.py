@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,16 +26,18 @@ class WorkloadSpec:
     Attributes:
         source: a file, or the name of a generator.
         is_file: which of the two.
-        n: requests to generate; of a file, the most to read, 0 for all.
-        fmt: of a file; empty: found from its content.
-        arrivals: how generated requests arrive.
+        n: requests to generate, or the first so many of a file; None: its default, or all.
+        fmt: of a file; None: found from its content.
+        arrivals: how requests arrive; None: as recorded, or Poisson.
+        content: the file of turns for the generator ``chat``.
     """
 
     source: str
     is_file: bool
-    n: int
-    fmt: str = ""
-    arrivals: str = "poisson"
+    n: int | None = None
+    fmt: str | None = None
+    arrivals: str | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,25 @@ class StepTimeSpec:
     model: str = ""
     gpu: str = ""
     file: str = ""
+
+
+@dataclass(frozen=True)
+class BoundInputs:
+    """What the lower bound is computed from.
+
+    Attributes:
+        result: a run; all policies have the same requests.
+        engine: the engine.
+        step_time: its step times.
+        first_counted: number of the first request after the warm-up.
+        prompts: of all requests in the result; None: too many, or not known.
+    """
+
+    result: RunResult
+    engine: EngineConfig
+    step_time: StepTime
+    first_counted: int
+    prompts: Sequence[array[int]] | None
 
 
 class Runs(Protocol):
@@ -66,7 +88,13 @@ class Runs(Protocol):
 
 
 class Backend(Protocol):
-    """The parts; an object that can be sent to a worker process."""
+    """The parts; an object that can be sent to a worker process.
+
+    Attributes:
+        preload: module to import before worker processes are made; None: no need.
+    """
+
+    preload: str | None
 
     def policies(self) -> Mapping[str, type[Policy]]:
         """All policies by name."""
@@ -92,9 +120,7 @@ class Backend(Protocol):
         """A fresh predictor."""
         ...
 
-    def lower_bound_mean_ttlt_s(
-        self, result: RunResult, engine: EngineConfig, step_time: StepTime
-    ) -> float:
+    def lower_bound_mean_ttlt_s(self, asked: BoundInputs) -> float:
         """No schedule of the requests served has a smaller mean, seconds."""
         ...
 
@@ -106,25 +132,29 @@ class Backend(Protocol):
 class RealBackend:
     """The parts that ship; each is imported where it is needed."""
 
+    preload: str | None = "sagesched.replay.quiet_preload"
+
     def policies(self) -> Mapping[str, type[Policy]]:
         """The registry."""
-        from sagesched.replay.policies.registry import POLICIES
+        from sagesched.replay.policies.registry import all_policies
 
-        return POLICIES
+        return all_policies()
 
     def workload(self, spec: WorkloadSpec) -> Workload:
         """A reader or generator."""
         from sagesched.replay.workloads import make_workload
 
         source = Path(spec.source) if spec.is_file else spec.source
-        return make_workload(source, n=spec.n, fmt=spec.fmt or None, arrivals=spec.arrivals)
+        return make_workload(
+            source, n=spec.n, fmt=spec.fmt, arrivals=spec.arrivals, content=spec.content
+        )
 
     def step_time(self, spec: StepTimeSpec) -> StepTime:
         """Calibrated or preset."""
         if spec.file:
-            from sagesched.replay.fitted import load_step_time
+            from sagesched.replay.fitted import FittedStepTime
 
-            return load_step_time(Path(spec.file))
+            return FittedStepTime.load(Path(spec.file))
         from sagesched.replay.presets import preset
 
         return preset(spec.model, spec.gpu)
@@ -150,19 +180,20 @@ class RealBackend:
 
         return make_predictions(name, workload, grid)
 
-    def lower_bound_mean_ttlt_s(
-        self, result: RunResult, engine: EngineConfig, step_time: StepTime
-    ) -> float:
-        """Of the requests that were served."""
-        from sagesched.replay.bound import lower_bound_mean_ttlt_s
+    def lower_bound_mean_ttlt_s(self, asked: BoundInputs) -> float:
+        """Of the requests that count."""
+        from sagesched.replay.bound import lower_bound_mean_ttlt_s, shared_prefix_tokens
 
+        result, first = asked.result, asked.first_counted
+        shared = None if asked.prompts is None else shared_prefix_tokens(asked.prompts)[first:]
         return lower_bound_mean_ttlt_s(
-            result.arrival_s,
-            result.prompt_tokens,
-            result.true_tokens,
-            pool_tokens=engine.pool_tokens,
-            slots=engine.max_running,
-            step_time=step_time,
+            result.arrival_s[first:],
+            result.prompt_tokens[first:],
+            result.output_tokens[first:],
+            pool_tokens=asked.engine.pool_tokens,
+            slots=asked.engine.max_running,
+            step_time=asked.step_time,
+            shared_prefix_tokens=shared,
         )
 
     def versions(self) -> dict[str, str]:

@@ -295,8 +295,9 @@ class _Run:
     def _advance(self, step: Step, seconds: float) -> None:
         if not seconds > 0:
             raise ValueError(f"{self.step_time.name}: a step of {seconds} s for {step}")
-        if self.overlap:  # the host goes on while the device computes
-            self.device_free = max(self.clock.now, self.device_free) + seconds
+        if self.overlap:  # the host goes on while the device computes, and its share is hidden
+            hidden = float(getattr(self.step_time, "overhead_s", 0.0))
+            self.device_free = max(self.clock.now, self.device_free) + seconds - hidden
         else:
             self.clock.now += seconds
         self.idle_turns = 0

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from sagesched.replay.server_info import CalibrationError, ServerInfo, read_server_info
+
 TIMEOUT_S = 300.0
 IDLE_WAIT_S = 5.0
-
-
-class CalibrationError(RuntimeError):
-    """The server cannot be calibrated on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +34,6 @@ class Event:
     tokens: int
     cached: int
     finished: bool
-
-
-@dataclass(frozen=True)
-class ServerInfo:
-    """What a replay must know of the server.
-
-    Attributes:
-        model: its path or name.
-        version: of SGLang.
-        pool_tokens, max_running, context, chunk, page_size, mixed, overlap, conservativeness:
-            as in ``EngineConfig``; ``chunk`` is the pool's size where chunking is off.
-        replicas: data-parallel size.
-    """
-
-    model: str
-    version: str
-    pool_tokens: int
-    max_running: int
-    context: int
-    chunk: int
-    page_size: int
-    mixed: bool
-    overlap: bool
-    conservativeness: float
-    replicas: int
 
 
 class Server:
@@ -101,7 +74,7 @@ class Server:
             raise CalibrationError(f"{self.url} wants an API key; give it with --api-key")
         try:
             values = json.loads(text)
-            return _server_info(values)
+            return read_server_info(values)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise CalibrationError(
                 f"{self.url} does not answer like an SGLang server: GET /server_info gave status "
@@ -240,24 +213,4 @@ def _event(now: float, values: Mapping[str, Any]) -> Event:
         int(meta["completion_tokens"]),
         int(meta.get("cached_tokens") or 0),
         reason is not None,
-    )
-
-
-def _server_info(values: Mapping[str, Any]) -> ServerInfo:
-    state = (values.get("internal_states") or [{}])[0]
-    pool = int(values["max_total_num_tokens"])
-    chunk = int(values.get("chunked_prefill_size") or -1)
-    running = state.get("effective_max_running_requests_per_dp") or values["max_running_requests"]
-    return ServerInfo(
-        model=str(values["model_path"]),
-        version=str(values.get("version", "unknown")),
-        pool_tokens=pool,
-        max_running=int(running),
-        context=int(values.get("context_length") or int(values["max_req_input_len"]) + 6),
-        chunk=chunk if chunk > 0 else pool,
-        page_size=int(values.get("page_size") or 1),
-        mixed=bool(values.get("enable_mixed_chunk")),
-        overlap=not values.get("disable_overlap_schedule"),
-        conservativeness=float(values.get("schedule_conservativeness") or 1.0),
-        replicas=int(values.get("dp_size") or 1),
     )

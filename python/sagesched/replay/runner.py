@@ -1,33 +1,24 @@
 """Tasks in parallel processes, each process with its own harness.
 
 A replay patches the clock of its process and builds SGLang's scheduler once, so processes are
-spawned, not forked, and are kept for many tasks of the same kind. A process that dies takes only
+kept for many tasks of the same kind, and are never forked from this one. They come from a fork
+server that has imported SGLang already, which takes ten seconds. A process that dies takes only
 its own task with it.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from sagesched.replay.trace import TraceError
+from sagesched.replay.processes import Starter, WorkerProcess
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-LOG_TAIL_CHARACTERS = 600
-STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +48,7 @@ class WorkerPool(Generic[Task, Result]):
             the tasks of this group; picklable, like groups, tasks and results.
         group_of: tasks of one group can be done by one process, one after the other.
         jobs: most processes at a time, at least 1.
+        preload: a module that the fork server imports; None: new interpreters, without one.
     """
 
     def __init__(
@@ -64,20 +56,25 @@ class WorkerPool(Generic[Task, Result]):
         make_worker: Callable[[Any], Callable[[Task], Result]],
         group_of: Callable[[Task], Hashable],
         jobs: int,
+        preload: str | None = None,
     ) -> None:
         if jobs < 1:
             raise ValueError(f"jobs must be at least 1, got {jobs}")
         self._make_worker = make_worker
         self._group_of = group_of
         self._jobs = jobs
-        self._idle: list[_Process] = []
-        self._busy: dict[Connection, tuple[_Process, int, float]] = {}
+        self._starter = Starter(preload)
+        self._idle: list[WorkerProcess] = []
+        self._busy: dict[Connection, tuple[WorkerProcess, int, float]] = {}
 
     def __enter__(self) -> WorkerPool[Task, Result]:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         for process in [*self._idle, *(process for process, _, _ in self._busy.values())]:
             process.stop()
@@ -87,7 +84,7 @@ class WorkerPool(Generic[Task, Result]):
     def warm_up(self, group: Hashable, count: int) -> None:
         """Start processes for a group before there is work for them, as far as ``jobs`` allows."""
         for _ in range(min(count, self._jobs) - len(self._idle) - len(self._busy)):
-            self._idle.append(_Process(self._make_worker, group))
+            self._idle.append(WorkerProcess(self._starter, self._make_worker, group))
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome[Task, Result]]:
         """Do the tasks; yields each as it ends, not in order. Failures are outcomes, too."""
@@ -112,128 +109,11 @@ class WorkerPool(Generic[Task, Result]):
                     time.monotonic() - start,
                 )
 
-    def _process_for(self, group: Hashable) -> _Process:
+    def _process_for(self, group: Hashable) -> WorkerProcess:
         for process in self._idle:
             if process.group == group:
                 self._idle.remove(process)
                 return process
         if self._idle and len(self._idle) + len(self._busy) >= self._jobs:
             self._idle.pop(0).stop()
-        return _Process(self._make_worker, group)
-
-
-class _Process:
-    """The parent's side of one worker process."""
-
-    def __init__(self, make_worker: Callable[[Any], Callable[[Any], Any]], group: Hashable) -> None:
-        self.group = group
-        self.alive = True
-        self._log = tempfile.NamedTemporaryFile(prefix="sagesched-replay-", suffix=".log")  # noqa: SIM115
-        context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make_worker, group, self._log.name))
-        with _interrupts_ignored():
-            self._process.start()
-        theirs.close()
-
-    def send(self, task: Any) -> None:
-        """Give it a task; if it is dead, `receive` will say so."""
-        try:
-            self.connection.send(task)
-        except OSError:
-            self.alive = False
-
-    def receive(self) -> tuple[bool, Any]:
-        """(True, result) or (False, error message)."""
-        try:
-            good, alive, value = self.connection.recv()
-        except (EOFError, OSError):
-            return False, self._cause_of_death()
-        if not alive:
-            self.stop()
-        return good, value
-
-    def _cause_of_death(self) -> str:
-        self._process.join(STOP_SECONDS)
-        code = self._process.exitcode
-        tail = self._log_tail()
-        self.stop()
-        killed = " (killed: was there enough memory? try fewer --jobs)" if code == -9 else ""
-        return f"the worker process ended with status {code}{killed}" + (tail and f":\n{tail}")
-
-    def _log_tail(self) -> str:
-        with open(self._log.name, errors="replace") as log:
-            return log.read()[-LOG_TAIL_CHARACTERS:].strip()
-
-    def stop(self) -> None:
-        """End it, whatever it is doing."""
-        self.alive = False
-        self.connection.close()
-        self._process.terminate()
-        self._process.join(STOP_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._process.close()
-        self._log.close()
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """A process started in here never sees Ctrl-C, which reaches all; the parent acts on it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stock = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, stock)
-
-
-def _serve(
-    connection: Connection, make_worker: Callable[[Any], Callable[[Any], Any]], group: Any, log: str
-) -> None:
-    """The worker process: tasks in, results out, until the other side is gone."""
-    _redirect_output(log)
-    work: Callable[[Any], Any] | None = None
-    start_error = ""
-    try:
-        work = make_worker(group)
-    except BaseException as error:  # SystemExit too: libraries exit when they cannot start
-        start_error = describe(error)
-    while True:
-        try:
-            task = connection.recv()
-        except (EOFError, OSError):
-            return
-        reply = _attempt(work, task) if work else (False, True, start_error)
-        try:
-            connection.send(reply)
-        except OSError:
-            return
-
-
-def _attempt(work: Callable[[Any], Any], task: Any) -> tuple[bool, bool, Any]:
-    """(good, the process may be used again, result or error)."""
-    try:
-        return True, True, work(task)
-    except BaseException as error:  # whatever it was: this task's failure, and a fresh process
-        return False, False, describe(error)
-
-
-def _redirect_output(log: str) -> None:
-    """SGLang is talkative: what it prints goes to a file, whose end is shown if the process dies."""
-    target = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
-
-
-def describe(error: BaseException) -> str:
-    """An error in one paragraph: the message of what a user can mend, else where it happened."""
-    if type(error) in (TraceError, RuntimeError) and str(error):
-        return str(error)
-    where = traceback.extract_tb(error.__traceback__)[-1:]
-    place = "".join(f" ({os.path.basename(f.filename)}:{f.lineno})" for f in where)
-    return f"{type(error).__name__}: {error}{place}"
+        return WorkerProcess(self._starter, self._make_worker, group)

@@ -31,11 +31,18 @@ class Step:
 class StepTime(Protocol):
     """A step-time model.
 
+    A model may also have ``overhead_s``, the part of every step that the overlap schedule hides
+    behind the device's work, and ``request_overhead_s``, what a request takes outside the scheduler
+    (HTTP, tokenizer, detokenizer). Both are 0 where they are absent.
+
     Attributes:
         name: for the report, such as ``llama-3.1-8b on h100``.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
 
     def seconds(self, step: Step) -> float:
         """Duration of a step; finite and above 0."""

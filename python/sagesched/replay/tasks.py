@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
 
-from sagesched.replay.backend import Backend, Runs, StepTimeSpec, WorkloadSpec
+from sagesched.replay.backend import Backend, BoundInputs, Runs, StepTimeSpec, WorkloadSpec
 from sagesched.replay.details import Details, details_of
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.result import Row, RunResult, summarise
+from sagesched.replay.trace import Workload
 
 SATURATED = (0.10, 0.75)
 """Between these quantiles of the finishing times of a batch of requests the engine is full: the
 beginning has an empty engine, the end only stragglers."""
+
+
+MOST_PROMPT_TOKENS = 20_000_000
+"""Up to so many the lower bound looks at what prompts share, 8 bytes a token; above, it is weaker:
+it takes all of every prompt for shared."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ class Worker:
     def __init__(self, backend: Backend, harness: Runs) -> None:
         self._backend = backend
         self._harness = harness
+        self._workloads: dict[WorkloadSpec, Workload] = {}
         self._bounds: dict[tuple[Scenario, float | None, int], float] = {}
 
     def __call__(self, task: Task) -> Result:
@@ -137,28 +145,51 @@ class Worker:
         return Run(row, details_of(result, task.scenario.warmup))
 
     def _replay(self, task: RunTask) -> RunResult:
-        scenario, backend = task.scenario, self._backend
-        workload = backend.workload(scenario.workload)
+        workload = self._workload(task.scenario.workload)
         known = task.predictor != "none"
         grid = self._harness.grid
         return self._harness.run(
             workload.requests(seed=task.seed, rate_rps=task.rate_rps),
             policy=task.policy,
-            step_time=backend.step_time(scenario.step_time),
-            predictions=backend.predictions(task.predictor, workload, grid) if known else None,
+            step_time=self._backend.step_time(task.scenario.step_time),
+            predictions=self._backend.predictions(task.predictor, workload, grid)
+            if known
+            else None,
             settings=dict(task.settings),
             max_output_tokens=workload.max_output_tokens,
         )
+
+    def _workload(self, spec: WorkloadSpec) -> Workload:
+        """Kept, since to make one may take a look over a whole file."""
+        if spec not in self._workloads:
+            self._workloads[spec] = self._backend.workload(spec)
+        return self._workloads[spec]
 
     def _bound(self, task: RunTask, result: RunResult) -> float:
         """The same for all policies on the same requests."""
         key = (task.scenario, task.rate_rps, task.seed)
         if key not in self._bounds:
-            step_time = self._backend.step_time(task.scenario.step_time)
-            self._bounds[key] = self._backend.lower_bound_mean_ttlt_s(
-                result, task.scenario.engine, step_time
+            inputs = BoundInputs(
+                result=result,
+                engine=task.scenario.engine,
+                step_time=self._backend.step_time(task.scenario.step_time),
+                first_counted=first_counted(result, task.scenario.warmup),
+                prompts=self._prompts(task, result),
             )
+            self._bounds[key] = self._backend.lower_bound_mean_ttlt_s(inputs)
         return self._bounds[key]
+
+    def _prompts(self, task: RunTask, result: RunResult) -> list[array[int]] | None:
+        """Once more from the workload; None if there are too many, or some were refused."""
+        if result.refused or result.prompt_tokens.sum() > MOST_PROMPT_TOKENS:
+            return None
+        workload = self._workload(task.scenario.workload)
+        return [r.prompt for r in workload.requests(seed=task.seed, rate_rps=task.rate_rps)]
+
+
+def first_counted(result: RunResult, warmup: float) -> int:
+    """Number of the first request after the warm-up, as `summarise` has it."""
+    return int(warmup * len(result.arrival_s))
 
 
 def saturation_rps(result: RunResult) -> float:

@@ -1,0 +1,117 @@
+"""``sagesched replay``: its flags, and what it does with them, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from sagesched.replay.backend import Backend, RealBackend
+
+if TYPE_CHECKING:
+    from sagesched.replay.session import Session
+
+DESCRIPTION = """\
+Replay a trace through SGLang's own scheduler in virtual time, without a GPU, under each of several
+policies, and compare their latencies. A newcomer starts with: sagesched replay --demo
+"""
+
+FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags. All default to None: what is left out depends on the others (``plan``)."""
+    parser.description = DESCRIPTION
+    requests = parser.add_argument_group("requests")
+    source = requests.add_mutually_exclusive_group()
+    add = source.add_argument
+    add("--trace", metavar="FILE", help="recorded requests; formats: docs/traces.md")
+    add("--workload", metavar="NAME", help="generated requests: hetero, cluster, lognormal, chat")
+    add = requests.add_argument
+    add("--demo", action="store_true", help="a small generated trace, a report in a minute")
+    add("--n", type=int, help="requests (generated: 2000; of a trace the first so many: all)")
+    add("--format", metavar="F", help="format of the trace (found from its content)")
+    add("--arrivals", metavar="A", help="poisson, gamma:CV, bursts:ON_S,OFF_S,RATIO or file:TRACE "
+        "(a trace: as recorded, else poisson)")  # fmt: skip
+    add("--content", metavar="FILE", help="the turns of --workload chat, such as ShareGPT's")
+    add("--load", help="arrival rates as fractions of what fcfs can finish, such as 0.8,1.0,1.1 "
+        "(a trace: as recorded)")  # fmt: skip
+    add("--seeds", type=int, help="samples of each load (generated: 3, a trace: 1)")
+    add("--seed-base", type=int, help="first seed (generated: 100; a trace: 0, that is, as is)")
+    add("--warmup", type=float, help="share of the first requests that does not count (0)")
+    policies = parser.add_argument_group("policies")
+    add = policies.add_argument
+    add("--policies", help="names, such as fcfs,lpm,hrrn,gittins (the default)")
+    add("--predictor", help="what policies know of output lengths: shipped (default), law, prior "
+        "or oracle")  # fmt: skip
+    add("--set", metavar="[POLICY.]KEY=VALUE", action="append", help="a policy's own setting")
+    engine = parser.add_argument_group("engine")
+    add = engine.add_argument
+    add("--model", help="step times of a model (llama-3.1-8b)")
+    add("--gpu", help="on a GPU (h100)")
+    add("--step-time", metavar="FILE", help="step times from sagesched calibrate instead")
+    add("--pool", type=int, metavar="TOKENS", help="KV pool (what fits on the GPU)")
+    add("--max-running", type=int, help="most requests at a time (256)")
+    add("--context", type=int, metavar="TOKENS", help="longest prompt and output (16384)")
+    add("--chunk", type=int, metavar="TOKENS", help="chunked prefill size (8192)")
+    add("--mixed", action="store_true", help="prefill and decode in one pass")
+    add("--overlap", action="store_true", help="SGLang's overlap schedule")
+    add("--page-size", type=int, help="KV page size, tokens (1)")
+    add("--conservativeness", type=float, help="SGLang's schedule conservativeness (1.0)")
+    output = parser.add_argument_group("output")
+    add = output.add_argument
+    add("--report", metavar="FILE.html", help="write a report to look at")
+    add("--json", metavar="FILE", help="write settings and rows")
+    add("--jobs", type=int, help="parallel processes (one per CPU core)")
+
+
+def run(options: argparse.Namespace, backend: Backend | None = None) -> int:
+    """Check everything, replay, show; returns the exit status.
+
+    0: all runs done; 1: a run failed; 2: the arguments are wrong; 130: interrupted.
+    """
+    from sagesched.replay.plan import make_plan
+    from sagesched.replay.session import SaturationError, replay
+
+    backend = backend or RealBackend()
+    try:
+        plan = make_plan(options, backend)
+    except (ValueError, RuntimeError, OSError) as error:
+        return _refuse(error)
+    try:
+        session = replay(plan, backend)
+    except SaturationError as error:
+        print(f"sagesched replay: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nsagesched replay: interrupted before the first run ended", file=sys.stderr)
+        return INTERRUPTED
+    if session.rows:
+        _show(session)
+    for failure in session.failures:
+        print(f"sagesched replay: failed: {failure}", file=sys.stderr)
+    if session.interrupted:
+        print("sagesched replay: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return FAILED if session.failures else 0
+
+
+def _refuse(error: Exception) -> int:
+    print(f"sagesched replay: error: {error}", file=sys.stderr)
+    return BAD_USAGE
+
+
+def _show(session: Session) -> None:
+    from sagesched.replay.output import session_json
+    from sagesched.replay.table import session_table
+
+    print(session_table(session))
+    plan = session.plan
+    if plan.json_file:
+        plan.json_file.write_text(session_json(session), encoding="utf-8")
+        print(f"JSON: {plan.json_file}")
+    if plan.report_file:
+        from sagesched.replay.report.html import report_html
+
+        plan.report_file.write_text(report_html(session), encoding="utf-8")
+        print(f"Report: {plan.report_file} (open it in a browser)")

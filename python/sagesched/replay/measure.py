@@ -1,0 +1,220 @@
+"""Durations of a running server's steps, seen from outside through streamed tokens.
+
+A decode step is the time between two tokens of a request while the batch does not change. A
+prefill step is the stall that it causes in the stream of another request: that leaves out what
+HTTP, tokenizer and detokenizer take, which the time to the first token of an idle server includes;
+the difference is the fixed latency of a request.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sagesched.replay.probe import TIMEOUT_S, Event, Server
+from sagesched.replay.probe_plan import Prompts
+from sagesched.replay.server_info import CalibrationError, ServerInfo
+from sagesched.replay.steptime import Step
+
+FIRST_TOKEN, LAST_TOKEN = 100, 1_000
+"""Prompts are drawn from these ids: every vocabulary has them, and few are special."""
+LEAST_WINDOW = 12
+"""Tokens of every request over which a decode step is averaged, at least."""
+WITNESS_PROMPT, WITNESS_TOKENS, BEFORE, AFTER = 16, 2_000, 16, 16
+"""The stream that a prefill stalls; tokens of it that are timed on either side of the stall."""
+SETTLED = 3
+"""Tokens after the stall that do not count: results may lag by a step or two."""
+SAME_STEP = 0.3
+"""First tokens closer than this share of the stall came from one step."""
+ATTEMPTS = 4
+FOREIGN_TOKENS = 64
+
+
+class Meter:
+    """Measures one server.
+
+    Args:
+        server: where to send probes.
+        info: its settings.
+        seed: of the prompts.
+    """
+
+    def __init__(self, server: Server, info: ServerInfo, seed: int) -> None:
+        self._server = server
+        self._info = info
+        self._random = random.Random(seed)
+
+    def decode(self, plan: Prompts, tokens: int) -> tuple[Step, float]:
+        """A decode step with all requests of ``plan`` running.
+
+        Raises:
+            CalibrationError: they do not run together, or there is other traffic.
+        """
+        for _ in range(ATTEMPTS):
+            before = self._begin()
+            interval = max(1, min(8, plan.requests // 4))
+            events = self._server.generate(self._draw(plan), tokens, interval).events()
+            self._refuse_foreign(before, plan, events)
+            measured = decode_step(plan, events)
+            if measured is not None:
+                return measured
+            tokens *= 2
+        raise CalibrationError(
+            f"{self._server.url}: {plan.requests} requests of {plan.tokens} tokens never ran "
+            "together; choose a smaller --max-batch or --max-prompt"
+        )
+
+    def prefill(self, plan: Prompts) -> tuple[Step, float] | None:
+        """One prefill step with all prompts of ``plan``; None if they never shared a step."""
+        for _ in range(ATTEMPTS):
+            measured = self._stall(plan)
+            if measured is not None:
+                return measured
+        return None
+
+    def first_token_s(self, tokens: int) -> float:
+        """Time to the first and only token of a prompt on an idle server."""
+        plan = Prompts(1, tokens)
+        before = self._begin()
+        stream = self._server.generate(self._draw(plan), 1)
+        events = stream.events()
+        self._refuse_foreign(before, plan, events)
+        return events[-1].at_s - stream.sent_s
+
+    def _stall(self, plan: Prompts) -> tuple[Step, float] | None:
+        self._begin()
+        with Witness(self._server, self._draw(Prompts(1, WITNESS_PROMPT))) as witness:
+            start = witness.wait(BEFORE)
+            prompts = self._draw(plan)
+            stream = self._server.generate(prompts, 1)
+            events = stream.events()
+            witness.wait(start + SETTLED + AFTER)
+        first, last = events[0].at_s, max(event.at_s for event in events)
+        step_s, stall_s = stall(witness.events, stream.sent_s, last)
+        if stall_s <= 0 or last - first > SAME_STEP * stall_s:  # also where jitter hides the stall
+            return None
+        new = sum(plan.tokens - event.cached for event in events if event.finished)
+        attention = sum(
+            (plan.tokens - event.cached) * (plan.tokens + event.cached) / 2
+            for event in events
+            if event.finished
+        )
+        riding = WITNESS_PROMPT + BEFORE if self._info.mixed else 0
+        step = Step(int(bool(riding)), riding, new, attention, plan.requests)
+        # In a mixed step the stream gets its own token too: the stall is all but one step.
+        return step, stall_s + (step_s if self._info.mixed else 0.0)
+
+    def _draw(self, plan: Prompts) -> list[list[int]]:
+        draw = self._random.randrange
+        return [
+            [draw(FIRST_TOKEN, LAST_TOKEN) for _ in range(plan.tokens)]
+            for _ in range(plan.requests)
+        ]
+
+    def _begin(self) -> int | None:
+        self._server.flush()
+        return self._server.prefilled_tokens()
+
+    def _refuse_foreign(self, before: int | None, plan: Prompts, events: list[Event]) -> None:
+        """Compare what the server computed with what we sent, where it tells."""
+        self._server.flush()
+        after = self._server.prefilled_tokens()
+        if before is None or after is None:
+            return
+        ours = plan.requests * plan.tokens - sum(e.cached for e in events if e.finished)
+        if after - before > ours + FOREIGN_TOKENS:
+            raise CalibrationError(
+                f"{self._server.url} is busy: it computed {after - before} prompt tokens while "
+                f"the probe sent {ours}. Calibrate on a server without other traffic."
+            )
+
+
+class Witness:
+    """A request that streams a token per step, followed in a thread and given up at the end."""
+
+    def __init__(self, server: Server, prompt: list[list[int]]) -> None:
+        self.events: list[Event] = []
+        self._stream = server.generate(prompt, WITNESS_TOKENS)
+        self._error: BaseException | None = None
+        self._stop = False
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Witness:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._stop = True
+        self._thread.join()
+
+    def wait(self, more: int) -> int:
+        """Return the number of events once there are ``more`` than at the call's time."""
+        wanted = len(self.events) + more
+        deadline = time.monotonic() + TIMEOUT_S
+        while len(self.events) < wanted:
+            if self._error is not None:
+                raise CalibrationError(f"a probe broke: {self._error}") from self._error
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise CalibrationError("a probe's stream ended before it was measured")
+            time.sleep(0.001)
+        return len(self.events)
+
+    def _follow(self) -> None:
+        try:
+            stream: Iterator[Event] = iter(self._stream)
+            for event in stream:
+                self.events.append(event)
+                if self._stop:
+                    break
+            stream.close()  # type: ignore[attr-defined]  # a generator: closes the connection
+        except BaseException as error:
+            self._error = error
+
+
+def decode_step(plan: Prompts, events: Sequence[Event]) -> tuple[Step, float] | None:
+    """The step while all requests run; None if that was shorter than ``LEAST_WINDOW`` tokens."""
+    streams = [[e for e in events if e.index == i] for i in range(plan.requests)]
+    if not all(streams):
+        return None
+    start = max(stream[0].at_s for stream in streams)
+    end = min(stream[-1].at_s for stream in streams)
+    steps, held = [], 0.0
+    for stream in streams:
+        inside = [e for e in stream if start <= e.at_s <= end]
+        if len(inside) < 2 or inside[-1].tokens - inside[0].tokens < LEAST_WINDOW:
+            return None
+        steps.append(slope(inside))
+        held += plan.tokens + (inside[0].tokens + inside[-1].tokens) / 2
+    return Step(decode_requests=plan.requests, decode_kv_tokens=round(held)), float(
+        np.median(steps)
+    )
+
+
+def slope(events: Sequence[Event]) -> float:
+    """Seconds per token: of all events, by least squares, so that jitter averages out."""
+    tokens = np.array([event.tokens for event in events], dtype=np.float64)
+    times = np.array([event.at_s for event in events])
+    return float(np.polyfit(tokens - tokens[0], times - times[0], 1)[0])
+
+
+def stall(events: Sequence[Event], sent_s: float, done_s: float) -> tuple[float, float]:
+    """(seconds per step, seconds lost to the probe) of a stream that a probe interrupts.
+
+    Least squares of time over tokens with one slope and a jump, leaving out what happened between
+    the probe and its answer.
+    """
+    before = [e for e in events if e.at_s <= sent_s][-BEFORE:]
+    after = [e for e in events if e.at_s > done_s][SETTLED:]
+    if len(before) < 2 or len(after) < 2:
+        raise CalibrationError("a probe's stream was too short; run again on a server at rest")
+    used = before + after
+    tokens = np.array([e.tokens for e in used], dtype=np.float64)
+    times = np.array([e.at_s for e in used])
+    jump = np.array([0.0] * len(before) + [1.0] * len(after))
+    columns = np.column_stack([np.ones(len(used)), tokens - tokens[0], jump])
+    (_, step_s, stall_s), *_ = np.linalg.lstsq(columns, times - times[0], rcond=None)
+    return float(step_s), float(stall_s)

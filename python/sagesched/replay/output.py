@@ -1,0 +1,46 @@
+"""``--json``: the settings, and a row per run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sagesched.replay.result import Row
+from sagesched.replay.session import Session
+
+
+def settings_of(session: Session) -> dict[str, Any]:
+    """Everything that decides the rows, and what went wrong."""
+    plan = session.plan
+    return {
+        "workload": plan.workload_name,
+        **{f"workload_{k}": v for k, v in asdict(plan.scenario.workload).items()},
+        "step_time": plan.step_time_name,
+        **asdict(plan.scenario.engine),
+        "warmup": plan.scenario.warmup,
+        "policies": list(plan.policies),
+        "predictors": dict(plan.predictors),
+        "policy_settings": {name: dict(of) for name, of in plan.policy_settings.items() if of},
+        "baseline": plan.baseline,
+        "loads": list(plan.loads),
+        "seeds": list(plan.seeds),
+        "saturation_rps": session.saturation.rate_rps,
+        "recorded_rate_rps": plan.recorded_rate_rps,
+        **{f"{package}_version": version for package, version in plan.versions.items()},
+        "failed": session.failures,
+        "interrupted": session.interrupted,
+    }
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """The contract's keys in its order, then the extra ones."""
+    fields = asdict(row)
+    extra = fields.pop("extra")
+    return {**fields, **extra}
+
+
+def session_json(session: Session) -> str:
+    """``{"settings": {...}, "rows": [...]}``."""
+    report = {"settings": settings_of(session), "rows": [row_json(row) for row in session.rows]}
+    return json.dumps(report, indent=1, allow_nan=False) + "\n"

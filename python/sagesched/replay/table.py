@@ -1,0 +1,117 @@
+"""The comparison on the terminal: one Markdown table per load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sagesched.replay.session import Session
+from sagesched.replay.summary import Spread, Summary, summaries
+
+
+def session_table(session: Session) -> str:
+    """All tables, and what a reader must know beside them."""
+    plan = session.plan
+    head = (
+        f"{plan.workload_name} on {plan.step_time_name}; "
+        f"fcfs saturates at {session.saturation.rate_rps:.3g} requests/s"
+    )
+    blocks = [head]
+    for load, rows in summaries(session.rows, plan.baseline).items():
+        rate = load * session.saturation.rate_rps
+        count = max(len(row.seeds) for row in rows)
+        title = f"Load {load:g} ({rate:.3g} requests/s), {count} seed{'s' * (count > 1)}"
+        blocks.append(f"{title}\n\n{load_table(rows, plan.baseline)}")
+        bound = rows[0].values["lower_bound_mean_ttlt_s"].mean
+        if bound > 0:
+            blocks.append(f"No schedule can have a mean TTLT below {seconds(bound)} s here.")
+    return "\n\n".join([*blocks, *notes(session)]) + "\n"
+
+
+def load_table(rows: Sequence[Summary], baseline: str) -> str:
+    """The policies at one load; times in seconds."""
+    against = f"x {baseline}"
+    header = [
+        "policy", "knows", "mean TTLT s", against, "P50", "P95", "P99 TTLT s", against,
+        "mean TTFT s", against, "preempted", "retracted",
+    ]  # fmt: skip
+    lines = [header, *(_cells(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * width for width in widths]
+    return "\n".join(_line(cells, widths) for cells in [header, rule, *lines[1:]])
+
+
+def notes(session: Session) -> list[str]:
+    """What a reader must know; the same on the terminal and in the report."""
+    plan = session.plan
+    found = list(plan.workload_notes)
+    if len(plan.seeds) > 1:
+        found.append(
+            "Means over seeds ± standard deviation; ratios are taken seed by seed, on the same "
+            "requests."
+        )
+    for load, rows in summaries(session.rows, plan.baseline).items():
+        for row in rows:
+            if row.fallbacks:
+                found.append(
+                    f"Load {load:g}: {row.policy} raised {row.fallbacks} errors; stock order took "
+                    "its place."
+                )
+        if refused := {row.refused for row in rows} - {0}:
+            found.append(
+                f"Load {load:g}: SGLang refused {max(refused)} requests, which do not fit its KV "
+                "pool or context; they are not in the times."
+            )
+    found += dict.fromkeys(note for run in session.runs for note in run.details.notes)
+    if plan.scenario.warmup:
+        found.append(f"The first {plan.scenario.warmup:.0%} of the requests do not count.")
+    if session.failures:
+        found.append(f"{len(session.failures)} runs failed; they are missing here.")
+    if session.interrupted:
+        found.append("Interrupted: the runs that had not ended are missing here.")
+    return found
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:#.3g}" if value >= 0.01 else f"{value:.4f}"
+
+
+def _cells(row: Summary) -> list[str]:
+    values, ratios = row.values, row.ratios
+    return [
+        row.policy,
+        row.predictor,
+        _seconds(values["mean_ttlt_s"]),
+        _ratio(ratios.get("mean_ttlt_s")),
+        seconds(values["p50_ttlt_s"].mean),
+        seconds(values["p95_ttlt_s"].mean),
+        _seconds(values["p99_ttlt_s"]),
+        _ratio(ratios.get("p99_ttlt_s")),
+        _seconds(values["mean_ttft_s"]),
+        _ratio(ratios.get("mean_ttft_s")),
+        f"{values['preemptions'].mean:.0f}",
+        f"{values['retractions'].mean:.0f}",
+    ]
+
+
+def _seconds(value: Spread) -> str:
+    text = seconds(value.mean)
+    return f"{text} ± {seconds(value.std)}" if len(value.values) > 1 else text
+
+
+def _ratio(value: Spread | None) -> str:
+    if value is None:
+        return "-"
+    text = f"{value.mean:.2f}"
+    return f"{text} ± {value.std:.2f}" if len(value.values) > 1 else text
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right."""
+    padded = [
+        cell.ljust(width) if column < 2 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return f"| {' | '.join(padded)} |"

@@ -1,0 +1,97 @@
+"""Replays in processes of their own: SGLang's scheduler is built once in each, warnings and all."""
+
+from __future__ import annotations
+
+import multiprocessing
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sagesched.replay.engine import EngineConfig
+from sagesched.replay.policies.base import Policy
+from sagesched.replay.result import RunResult
+from sagesched.replay.steptime import Step
+from sagesched.replay.trace import TraceRequest
+
+_harness: Any = None
+
+
+@dataclass(frozen=True)
+class EvenSteps:
+    """A second for every step, so that schedules can be worked out by hand."""
+
+    name: str = "a second a step"
+
+    def seconds(self, step: Step) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Arguments of ``Harness.run``, as they travel to the process."""
+
+    requests: Sequence[TraceRequest]
+    policy: str = "fcfs"
+    predictor: str = "oracle"
+    settings: Mapping[str, float] = field(default_factory=dict)
+    step_time: Any = EvenSteps()
+    max_output_tokens: int = 2048
+
+
+class Raises(Policy):
+    """A policy with a bug."""
+
+    name = "raises-for-tests"
+    source = "a test"
+
+    def key(self, request: Any) -> float:
+        return 1 / 0
+
+
+def request(
+    arrival_s: float, prompt: int, output: int, *, number: int = 0, **more: Any
+) -> TraceRequest:
+    """A request whose prompt shares nothing with those of other numbers."""
+    first = 1_000 + 500 * number
+    return TraceRequest(arrival_s, array("q", range(first, first + prompt)), output, **more)
+
+
+@contextmanager
+def replaying(config: EngineConfig, hash_seed: int | None = None) -> Iterator[Any]:
+    """A function ``run(Job) -> RunResult`` that replays with that engine."""
+    context: Any = multiprocessing.get_context("spawn" if hash_seed is not None else "forkserver")
+    if hash_seed is None:
+        context.set_forkserver_preload(["sagesched.replay.preload"])
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ProcessPoolExecutor(1, context, initializer=_build, initargs=(config,)) as pool,
+    ):
+        if hash_seed is not None:  # a new process reads it when it starts
+            patch.setenv("PYTHONHASHSEED", str(hash_seed))
+        yield lambda job: pool.submit(_run, job).result(timeout=240)
+
+
+def _build(config: EngineConfig) -> None:
+    from sagesched.replay.harness import Harness
+
+    global _harness
+    _harness = Harness(config)
+
+
+def _run(job: Job) -> RunResult:
+    from sagesched.replay.predictors import make_predictions
+
+    result: RunResult = _harness.run(
+        iter(job.requests),
+        policy=job.policy,
+        step_time=job.step_time,
+        predictions=make_predictions(job.predictor, None, _harness.grid),  # type: ignore[arg-type]
+        settings=job.settings,
+        max_output_tokens=job.max_output_tokens,
+    )
+    return result

@@ -1,0 +1,287 @@
+"""``sagesched calibrate``: what it measures, and which servers it refuses."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagesched.replay.calibrate import add_arguments, run
+from sagesched.replay.fitted import FittedStepTime
+from sagesched.replay.measure import decode_step, stall
+from sagesched.replay.probe import Event
+from sagesched.replay.probe_plan import Prompts, decode_plan, prefill_plan
+from sagesched.replay.server_info import ServerInfo
+from sagesched.replay.steptime import Step
+
+DECODE_S, PREFILL_S = 0.003, 0.012
+SMALL = ["--max-batch", "2", "--max-prompt", "64", "--tokens", "40", "--repeats", "1"]
+INFO = ServerInfo("m", "0", 20_000, 16, 4096, 2048, 1, False, True, 1.0, 1)
+
+
+@dataclass
+class FakeEngine:
+    """Speaks as much of SGLang's HTTP as a calibration needs; a step is a sleep.
+
+    Attributes:
+        info: changes to the answer of ``/server_info``.
+        busy: whether flushing is refused.
+        foreign: prompt tokens that somebody else has computed at every look.
+        abort: whether requests are aborted.
+        seen: bodies of the requests.
+    """
+
+    info: dict[str, Any] = field(default_factory=dict)
+    busy: bool = False
+    foreign: int = 0
+    abort: bool = False
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    prefilled: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def server_info(self) -> dict[str, Any]:
+        return {
+            "model_path": "org/fake-1b",
+            "version": "0.5.23",
+            "max_total_num_tokens": 20_000,
+            "max_req_input_len": 4_090,
+            "chunked_prefill_size": 2_048,
+            "page_size": 1,
+            "dp_size": 1,
+            "internal_states": [{"effective_max_running_requests_per_dp": 16}],
+            **self.info,
+        }
+
+    def steps(self, body: dict[str, Any]) -> Iterator[tuple[int, int]]:
+        """(request, tokens so far), as they come; a prefill stops all other streams."""
+        prompts, tokens = body["input_ids"], body["sampling_params"]["max_new_tokens"]
+        with self.lock:
+            time.sleep(PREFILL_S)
+            self.prefilled += sum(map(len, prompts))
+        yield from ((index, 1) for index in range(len(prompts)))
+        for token in range(2, tokens + 1):
+            with self.lock:
+                time.sleep(DECODE_S)
+            time.sleep(0)  # let a waiting prefill have the lock
+            yield from ((index, token) for index in range(len(prompts)))
+
+
+def _handler(engine: FakeEngine) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            if self.path == "/server_info":
+                self._answer(200, engine.server_info())
+            elif self.path.startswith("/v1/loads"):
+                engine.prefilled += engine.foreign
+                self._answer(200, {"loads": [{"total_prefill_uncached_tokens": engine.prefilled}]})
+            else:
+                self._answer(404, {})
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path == "/flush_cache":
+                self._answer(400 if engine.busy else 200, {})
+                return
+            request = json.loads(body)
+            engine.seen.append(request)
+            self.send_response(200)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the client has seen enough
+                self._stream(request)
+            self.close_connection = True
+
+        def _stream(self, request: dict[str, Any]) -> None:
+            last = request["sampling_params"]["max_new_tokens"]
+            for index, token in engine.steps(request):
+                reason = {"type": "abort" if engine.abort else "length"}
+                meta = {
+                    "completion_tokens": token,
+                    "cached_tokens": 0,
+                    "finish_reason": reason if token == last else None,
+                }
+                line = json.dumps({"index": index, "meta_info": meta})
+                self.wfile.write(f"data: {line}\n\n".encode())
+            self.wfile.write(b"data: [DONE]\n\n")
+
+        def _answer(self, status: int, value: Any) -> None:
+            text = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _calibrate(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert _calibrate(*arguments) == 1
+    return capsys.readouterr().err
+
+
+def test_a_server_is_measured_and_the_model_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "model.json"
+    engine = FakeEngine()
+    with _serving(_handler(engine)) as url:
+        extra = '{"custom_logit_processor": "x", "sampling_params": {"custom_params": {"n": 9}}}'
+        assert _calibrate(url, *SMALL, "--json", str(file), "--request", extra) == 0
+    model = FittedStepTime.load(file)
+    # A sleep is never shorter than asked for; how much longer is the machine's business.
+    assert model.seconds(Step(decode_requests=2, decode_kv_tokens=100)) > 0.9 * DECODE_S
+    assert model.seconds(Step(0, 0, 64, 2048.0, 1)) > 0.5 * PREFILL_S
+    assert model.name == "fake-1b"
+    assert model.engine["pool_tokens"] == 20_000
+    assert model.engine["max_running"] == 16
+    assert model.limits["decode_requests"] == 2
+    printed = capsys.readouterr()
+    assert "relative error" in printed.out
+    assert "beside the steps, per request" in printed.out
+    assert "decode 2 x 32 tokens" in printed.err
+    for body in engine.seen:
+        assert body["custom_logit_processor"] == "x"
+        assert body["sampling_params"]["custom_params"] == {"n": 9}
+        assert body["sampling_params"]["ignore_eos"] is True
+    prompts = [tuple(p) for body in engine.seen for p in body["input_ids"]]
+    assert len(set(prompts)) == len(prompts)
+
+
+def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "http://127.0.0.1:9 does not answer" in _refusal(capsys, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("url", ["localhost:30000", "ftp://host", "", "http://"])
+def test_no_address(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no server address; expected one such as" in _refusal(capsys, url)
+
+
+def test_another_web_server(capsys: pytest.CaptureFixture[str]) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>It works</html>")
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with _serving(Handler) as url:
+        message = _refusal(capsys, url)
+    assert "does not answer like an SGLang server" in message
+    assert "It works" in message
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (FakeEngine(foreign=500), "is busy: it computed"),
+        (FakeEngine(abort=True), "aborted a probe"),
+        (FakeEngine(info={"dp_size": 2}), "2 data-parallel replicas"),
+        (FakeEngine(info={"max_total_num_tokens": 30}), "too small for any probe"),
+        (FakeEngine(info={"max_total_num_tokens": None}), "does not answer like an SGLang server"),
+    ],
+)
+def test_servers_that_cannot_be_measured(
+    engine: FakeEngine, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _serving(_handler(engine)) as url:
+        assert said in _refusal(capsys, url, *SMALL)
+
+
+def test_a_server_that_does_not_come_to_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sagesched.replay.probe.IDLE_WAIT_S", 0.2)
+    with _serving(_handler(FakeEngine(busy=True))) as url:
+        assert "is busy: it does not flush its cache" in _refusal(capsys, url, *SMALL)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_request_fields_must_be_an_object(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _calibrate("http://127.0.0.1:9", "--request", text)
+    assert "--request" in capsys.readouterr().err
+
+
+def _streams(starts: list[int], tokens: int, step_s: float) -> list[Event]:
+    """Streams of which number i has its first token at step ``starts[i]``."""
+    return [
+        Event((start + t) * step_s, index, t + 1, 0, t + 1 == tokens)
+        for index, start in enumerate(starts)
+        for t in range(tokens)
+    ]
+
+
+def test_a_decode_step_is_taken_while_all_requests_run() -> None:
+    """Streams that began alone, at twice the speed, do not count before the last one is there."""
+    events = [*_streams([0, 10], 40, 0.01)]
+    fast = [Event(-0.005 * t, 0, 0, 0, False) for t in range(20, 0, -1)]
+    measured = decode_step(Prompts(2, 100), fast + events)
+    assert measured is not None
+    step, seconds = measured
+    assert seconds == pytest.approx(0.01)
+    assert step.decode_requests == 2
+    # From step 10 to 39, in the middle: 26 and 16 tokens (the first event has one already).
+    assert step.decode_kv_tokens == pytest.approx(2 * 100 + 25.5 + 15.5, abs=1)
+
+
+def test_requests_that_never_ran_together_are_not_measured() -> None:
+    assert decode_step(Prompts(2, 100), _streams([0, 40], 40, 0.01)) is None
+    assert decode_step(Prompts(2, 100), _streams([0, 35], 40, 0.01)) is None
+    assert decode_step(Prompts(3, 100), _streams([0, 0], 40, 0.01)) is None
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_stall_is_the_time_lost_by_the_other_stream(lag: int) -> None:
+    """Also where the stream's results lag behind by a step, as in SGLang's overlap schedule."""
+    times = [0.01 * t for t in range(20)] + [0.01 * t + 0.05 for t in range(20, 45)]
+    times[20] -= 0.004 * lag
+    events = [Event(at, 0, number, 0, False) for number, at in enumerate(times)]
+    step_s, stall_s = stall(events, sent_s=0.1905, done_s=0.245 + 0.01 * lag)
+    assert step_s == pytest.approx(0.01)
+    assert stall_s == pytest.approx(0.05)
+
+
+def test_plans_stay_within_what_the_server_holds() -> None:
+    decodes = decode_plan(INFO, max_batch=256, max_prompt=100_000, tokens=64)
+    assert max(p.requests for p in decodes) == 16
+    assert {p.tokens for p in decodes if p.requests == 1} == {32, 256, 1024}
+    assert all(p.requests * (p.tokens + 64) <= 0.85 * INFO.pool_tokens for p in decodes)
+    prefills = prefill_plan(INFO, max_prompt=100_000)
+    assert max(p.requests * p.tokens for p in prefills) == 2048
+    assert {p.requests for p in prefills} == {1, 2, 4, 8}
