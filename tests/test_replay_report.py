@@ -96,7 +96,7 @@ def test_the_page_has_all_parts(page: str, found: Session) -> None:
         assert heading in page, heading
     assert page.count('<section class="load') == 2
     for policy in found.plan.policies:
-        assert page.count(f'<g class="mark" data-policy="{policy}">') == 2 * 7
+        assert page.count(f'<g class="mark" data-policy="{policy}">') == 2 * 8
     assert "oracle-shortest (dashed)" in page
 
 

@@ -454,6 +454,8 @@ def test_the_wrong_format_and_unknown_names_list_the_right_ones(tmp_path: Path) 
         make_workload(file, fmt="azure")
     with pytest.raises(ValueError, match=r"no workload and no file is called.*hetero"):
         make_workload(tmp_path / "missing")
+    hetero = file.rename(tmp_path / "hetero")
+    assert len(load(hetero)) == 1  # a path is a file, whatever its name
     with pytest.raises(ValueError, match="needs two files"):
         make_workload("chat", content=file)
 

@@ -8,6 +8,7 @@ the difference is the fixed latency of a request.
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -24,10 +25,12 @@ FIRST_TOKEN, LAST_TOKEN = 100, 1_000
 """Prompts are drawn from these ids: every vocabulary has them, and few are special."""
 LEAST_WINDOW = 12
 """Tokens of every request over which a decode step is averaged, at least."""
-WITNESS_PROMPT, WITNESS_TOKENS, BEFORE, AFTER = 16, 2_000, 16, 16
-"""The stream that a prefill stalls; tokens of it that are timed on either side of the stall."""
+WITNESS_PROMPT, WITNESS_TOKENS, BEFORE, AFTER = 16, 2_000, 12, 12
+"""The stream that a prefill stalls; tokens of it that tell its pace on either side of the stall."""
 SETTLED = 3
 """Tokens after the stall that do not count: results may lag by a step or two."""
+NEAREST = 5
+"""Tokens on either side of the stall that tell when it was."""
 SAME_STEP = 0.3
 """First tokens closer than this share of the stall came from one step."""
 ATTEMPTS = 4
@@ -204,17 +207,17 @@ def slope(events: Sequence[Event]) -> float:
 def stall(events: Sequence[Event], sent_s: float, done_s: float) -> tuple[float, float]:
     """(seconds per step, seconds lost to the probe) of a stream that a probe interrupts.
 
-    Least squares of time over tokens with one slope and a jump, leaving out what happened between
-    the probe and its answer.
+    By how much the stream is later after the probe than its pace before and after says. Medians,
+    from the tokens nearest to the stall: a hiccup of the machine elsewhere must not count.
     """
-    before = [e for e in events if e.at_s <= sent_s][-BEFORE:]
+    before = [e for e in events if e.at_s <= sent_s]
     after = [e for e in events if e.at_s > done_s][SETTLED:]
-    if len(before) < 2 or len(after) < 2:
+    if len(before) < NEAREST or len(after) < NEAREST:
         raise CalibrationError("a probe's stream was too short; run again on a server at rest")
-    used = before + after
-    tokens = np.array([e.tokens for e in used], dtype=np.float64)
-    times = np.array([e.at_s for e in used])
-    jump = np.array([0.0] * len(before) + [1.0] * len(after))
-    columns = np.column_stack([np.ones(len(used)), tokens - tokens[0], jump])
-    (_, step_s, stall_s), *_ = np.linalg.lstsq(columns, times - times[0], rcond=None)
-    return float(step_s), float(stall_s)
+    pairs = [*itertools.pairwise(before), *itertools.pairwise(after)]
+    step_s = float(np.median([(b.at_s - a.at_s) / (b.tokens - a.tokens) for a, b in pairs]))
+    lateness = [
+        float(np.median([e.at_s - e.tokens * step_s for e in part]))
+        for part in (before[-NEAREST:], after[:NEAREST])
+    ]
+    return step_s, lateness[1] - lateness[0]

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from sagesched.replay.session import Session
 from sagesched.replay.summary import Spread, Summary, summaries
 
+SPREAD = (
+    "Means over seeds ± standard deviation; ratios are taken seed by seed, on the same requests."
+)
+
 
 def session_table(session: Session) -> str:
     """All tables, and what a reader must know beside them."""
@@ -24,7 +28,8 @@ def session_table(session: Session) -> str:
         bound = rows[0].values["lower_bound_mean_ttlt_s"].mean
         if bound > 0:
             blocks.append(f"No schedule can have a mean TTLT below {seconds(bound)} s here.")
-    return "\n\n".join([*blocks, *notes(session)]) + "\n"
+    about = [SPREAD] if len(plan.seeds) > 1 else []
+    return "\n\n".join([*blocks, *about, *notes(session)]) + "\n"
 
 
 def load_table(rows: Sequence[Summary], baseline: str) -> str:
@@ -44,11 +49,6 @@ def notes(session: Session) -> list[str]:
     """What a reader must know; the same on the terminal and in the report."""
     plan = session.plan
     found = list(plan.workload_notes)
-    if len(plan.seeds) > 1:
-        found.append(
-            "Means over seeds ± standard deviation; ratios are taken seed by seed, on the same "
-            "requests."
-        )
     for load, rows in summaries(session.rows, plan.baseline).items():
         for row in rows:
             if row.fallbacks:

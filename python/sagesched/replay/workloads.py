@@ -31,7 +31,7 @@ def make_workload(
 
     Args:
         spec: ``lognormal``, ``cluster``, ``hetero``; ``chat`` (turns of ``content`` at the times
-            of ``arrivals="file:TRACE"``); or the path of a trace.
+            of ``arrivals="file:TRACE"``); or the path of a trace. A `Path` is always a file.
         n: number of requests; None: 2,000 generated ones, or all of the file.
         fmt: the file's format; None: told from its content.
         arrivals: ``poisson``, ``gamma:CV``, ``bursts:ON_S,OFF_S,RATIO`` or ``file:TRACE``; None:
@@ -42,7 +42,7 @@ def make_workload(
     Raises:
         ValueError: an unknown name or a bad value (a TraceError for a bad file).
     """
-    name = str(spec)
+    name = "" if isinstance(spec, Path) else spec
     process = make_arrivals(arrivals) if arrivals is not None else None
     if name in KINDS:
         requests = GENERATED_REQUESTS if n is None else n
@@ -58,5 +58,5 @@ def make_workload(
     file = Path(spec)
     if not file.is_file():
         known = ", ".join(workload_names())
-        raise ValueError(f"no workload and no file is called {name!r}; workloads: {known}")
+        raise ValueError(f"no workload and no file is called {str(spec)!r}; workloads: {known}")
     return RecordedWorkload(file.name, file, fmt, n, process, max_output_tokens)

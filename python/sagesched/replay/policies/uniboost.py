@@ -36,7 +36,7 @@ class UniBoost(Policy):
     name = "uniboost"
     source = "UniBoost (arXiv 2606.18431); boost arXiv 2404.08826; size signal and gamma are ours"
     release = "soft"
-    settings: ClassVar[Mapping[str, float]] = {"scale_tokens": 512.0, "most_victims": 8.0}
+    settings: ClassVar[Mapping[str, float]] = {"scale_tokens": 128.0, "most_victims": 8.0}
 
     def key(self, request: Any) -> float:
         """Boosted arrival, decode steps."""

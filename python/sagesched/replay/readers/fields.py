@@ -32,7 +32,7 @@ def json_value(text: str) -> Any:
         ValueError: it is none; NaN and Infinity are none.
     """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
 
@@ -127,3 +127,6 @@ def _shown(value: object) -> str:
 
 def _refuse(constant: str) -> float:
     raise ValueError(f"not JSON: {constant} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

@@ -14,6 +14,13 @@ COLOURS = 9
 SHORTEST_S = 1e-4
 TIMELINE_HEIGHT = 210.0
 
+NAMES = {"ttlt": "time to last token", "ttft": "time to first token"}
+OVER_TIME = {
+    "waiting": "requests waiting",
+    "running": "requests running",
+    "kv_use": "KV pool in use, %",
+}
+
 
 def colour(view: PolicyView, baseline: str) -> str:
     """Class names of a policy's marks: the baseline is grey, a yardstick is dashed."""
@@ -46,24 +53,25 @@ def distribution(load: LoadView, quantity: str) -> str:
 def tail(load: LoadView, quantity: str) -> str:
     """The slowest requests: share that takes longer than a time."""
     x = _time_scale(load, quantity, 0.5)
-    y = svg.upwards(0.05, 50, log=True)
+    served = min(min(view.summary.values["n"].values) for view in load.policies)
+    least = min(max(100 / served, 0.05), 1.0)  # per cent: finer than a single request says nothing
+    y = svg.upwards(least, 50, log=True)
     lines = []
     for view in load.policies:
         points = [
             (x(value), y(100 * (1 - level)))
             for value, level in zip(_of(view, quantity), LEVELS, strict=True)
-            if level >= 0.5 and level < 1
+            if level >= 0.5 and 100 * (1 - level) >= least
         ]
         style, title = colour(view, load.baseline), _quantiles_in_words(view, quantity)
         lines.append(svg.line(points, policy=view.name, style=style, title=title))
-    ticks = [(share, f"{share:g} %") for share in (0.1, 1, 5, 10, 50)]
+    ticks = [
+        (share, f"{share:g} %") for share in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if share >= least
+    ]
     frame = svg.axes(
         x, y, x_label=f"{NAMES[quantity]}, seconds (log)", y_label="slower than that", y_ticks=ticks
     )
     return svg.drawing(frame + "".join(lines), label=f"The slowest requests by {NAMES[quantity]}")
-
-
-NAMES = {"ttlt": "time to last token", "ttft": "time to first token"}
 
 
 def front(load: LoadView) -> str:
@@ -86,7 +94,7 @@ def front(load: LoadView) -> str:
         ),
         f'<line class="one" x1="{x(1):.1f}" x2="{x(1):.1f}" y1="{y.start}" y2="{y.end}"/>',
         f'<line class="one" x1="{x.start}" x2="{x.end}" y1="{y(1):.1f}" y2="{y(1):.1f}"/>',
-        f'<text class="corner" x="{x.start + 6}" y="{y.start - 6}">better for all</text>',
+        _corner(x, y),
     ]
     centres = [(x(mean.mean), y(p99.mean), view.name) for view, mean, p99 in dots]
     places = labels.place(centres, left=x.start, right=x.end, top=y.end, bottom=y.start)
@@ -109,8 +117,15 @@ def front(load: LoadView) -> str:
     return svg.drawing("".join(parts), label="Mean against P99 time to last token")
 
 
+def _corner(x: svg.Scale, y: svg.Scale) -> str:
+    """Names the corner where nobody pays, if it is wide enough."""
+    if x(1) - x.start < 110 or y.start - y(1) < 24:
+        return ""
+    return f'<text class="corner" x="{x.start + 6}" y="{y.start - 6}">mean and tail better</text>'
+
+
 def timeline(load: LoadView, quantity: str) -> str:
-    """The queue (``waiting``) or the KV pool in use (``kv_use``) over time, of one seed."""
+    """Requests ``waiting`` or ``running``, or ``kv_use``, over time, of one seed."""
     factor = 100.0 if quantity == "kv_use" else 1.0
     end = max((float(view.timeline.at_s.max(initial=0.0)) for view in load.policies), default=1.0)
     values = [factor * getattr(view.timeline, quantity) for view in load.policies]
@@ -126,7 +141,7 @@ def timeline(load: LoadView, quantity: str) -> str:
         for view, series in zip(load.policies, values, strict=True)
         if len(series)
     ]
-    name = {"waiting": "requests waiting", "kv_use": "KV pool in use, %"}[quantity]
+    name = OVER_TIME[quantity]
     frame = svg.axes(x, y, x_label="seconds since the start", y_label=name)
     return svg.drawing(frame + "".join(lines), label=f"{name} over time", height=TIMELINE_HEIGHT)
 

@@ -14,7 +14,7 @@ from sagesched.replay.output import settings_of
 from sagesched.replay.report import charts, tables, trust, words
 from sagesched.replay.report.view import LoadView, load_views
 from sagesched.replay.session import Session
-from sagesched.replay.table import notes
+from sagesched.replay.table import SPREAD, notes
 
 FOLDER = Path(__file__).parent
 
@@ -103,6 +103,8 @@ def _bar(views: Sequence[LoadView]) -> str:
 
 
 def _load(load: LoadView, name: str, position: int) -> str:
+    several = any(len(view.summary.seeds) > 1 for view in load.policies)
+    spread = f'<p class="quiet">{SPREAD}</p>' if several else ""
     parts = [
         f"<h2>At load {load.load:g}: {load.rate_rps:.3g} requests/s</h2>",
         _list(words.load_sentences(load, name)),
@@ -113,7 +115,7 @@ def _load(load: LoadView, name: str, position: int) -> str:
                 "slowest. Small dots are single samples."),
         _figure("Requests waiting", charts.timeline(load, "waiting"), "First sample"),
         "</div>",
-        "<h3>All numbers</h3>", TIMES, tables.numbers(load),
+        "<h3>All numbers</h3>", TIMES, tables.numbers(load), spread,
         "<h3>How long requests take</h3>", '<div class="grid2">',
         _figure("Time to last token", charts.distribution(load, "ttlt"), "Further left is better"),
         _figure("The slowest, to last token", charts.tail(load, "ttlt"), "Lower is better"),
@@ -121,8 +123,10 @@ def _load(load: LoadView, name: str, position: int) -> str:
         _figure("The slowest, to first token", charts.tail(load, "ttft"), "Lower is better"),
         "</div>",
         _winners(load, name),
-        "<h3>Memory over time</h3>", '<div class="grid2">',
-        _figure("KV pool in use", charts.timeline(load, "kv_use"), "First sample"), "</div>",
+        "<h3>The engine over time</h3>", '<div class="grid2">',
+        _figure("Requests running", charts.timeline(load, "running"), "First sample"),
+        _figure("KV pool in use", charts.timeline(load, "kv_use"), "First sample"),
+        "</div>",
     ]  # fmt: skip
     return f'<section class="load load{position}">{"".join(parts)}</section>'
 

@@ -20,6 +20,7 @@ COLUMNS = (
     ("p99_ttlt_s", "P99"), ("max_ttlt_s", "max"), ("mean_ttft_s", "mean TTFT"),
     ("p99_ttft_s", "P99 TTFT"), ("mean_tpot_s", "time per token"), ("max_stall_s", "longest stall"),
 )  # fmt: skip
+SPREAD_SHOWN = ("mean_ttlt_s", "p99_ttlt_s", "mean_ttft_s")
 COUNTS = (("preemptions", "preempted"), ("retractions", "retracted"))
 
 
@@ -78,7 +79,7 @@ def _folded(head: str, rows: Sequence[str]) -> str:
 
 def _numbers_row(view: PolicyView, baseline: str) -> str:
     values, ratios = view.summary.values, view.summary.ratios
-    cells = (_time(values[name], ratios.get(name)) for name, _ in COLUMNS)
+    cells = (_time(values[name], ratios.get(name), name in SPREAD_SHOWN) for name, _ in COLUMNS)
     counts = (f"<td>{values[name].mean:,.0f}</td>" for name, _ in COUNTS)
     return (
         f'<tr><td><i class="key {colour(view, baseline)}"></i>{escape(view.name)}</td>'
@@ -88,11 +89,13 @@ def _numbers_row(view: PolicyView, baseline: str) -> str:
     )
 
 
-def _time(value: Spread, ratio: Spread | None) -> str:
-    several = len(value.values) > 1
-    spread = f" <small>± {seconds(value.std)}</small>" if several else ""
-    against = f"<br><small>&times; {ratio.mean:.2f}</small>" if ratio else ""
-    return f"<td>{seconds(value.mean)}{spread}{against}</td>"
+def _time(value: Spread, ratio: Spread | None, spread: bool) -> str:
+    text = seconds(value.mean)
+    if spread and len(value.values) > 1:
+        text += f" <small>± {seconds(value.std)}</small>"
+    if ratio:
+        text += f"<br><small>&times; {ratio.mean:.2f}</small>"
+    return f"<td>{text}</td>"
 
 
 def _breakdown_row(group: Group, others: Iterable[PolicyView], kind: str) -> str:
@@ -107,7 +110,7 @@ def _heat(base: Group, mine: Group | None, policy: str) -> str:
     if mine is None:
         return "<td>-</td>"
     ratio = mine.mean_ttlt_s / max(base.mean_ttlt_s, 1e-9)
-    strength = min(1.0, abs(math.log2(max(ratio, 1e-9))) / 2)
+    strength = 0.75 * min(1.0, abs(math.log2(max(ratio, 1e-9))) / 2)
     kind = "win" if ratio < 1 else "pay"
     title = (
         f"{policy}: mean {seconds(mine.mean_ttlt_s)} s, P99 {seconds(mine.p99_ttlt_s)} s "

@@ -80,7 +80,9 @@ def _rivals(load: LoadView, view: PolicyView) -> list[str]:
     others = [
         other
         for other in load.policies
-        if other.summary.ratios and other.name != view.name and not other.yardstick
+        if other.summary.ratios
+        and not other.yardstick
+        and other.name not in (view.name, load.baseline)
     ]
     sentences = []
     for quantity, words in (("mean_ttlt_s", "mean"), ("p99_ttlt_s", "P99")):
