@@ -19,7 +19,7 @@ from .replaying import Job, replaying
 pytestmark = pytest.mark.server
 
 STEP_TIME = preset("llama-3.1-8b", "h100")
-WORKLOAD = GeneratedWorkload("hetero", 90)
+WORKLOAD = GeneratedWorkload("hetero", 60)
 TRACE = list(WORKLOAD.requests(seed=7, rate_rps=12.0))
 PREEMPTING = {
     "ltr",

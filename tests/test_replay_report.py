@@ -120,7 +120,7 @@ def test_the_words_tell_winners_and_losers(found: Session) -> None:
     ratio = views[1].find("shortest").summary.ratios["mean_ttlt_s"].mean  # type: ignore[union-attr]
     assert ratio < 0.9
     assert f"&minus;{1 - ratio:.0%}" in told
-    assert "at least 5 % sooner" in told
+    assert "at least 5% sooner" in told
 
 
 def test_shares_of_winners_are_of_the_same_requests(found: Session) -> None:

@@ -30,8 +30,6 @@ POOR_FIT = 0.2
 """Median relative error above which the steps do not follow the model at all."""
 PREFILL_PER_ROUND = 2
 """A stall is one step long, where a decode step is averaged over many: more repeats."""
-OVERHEAD_PROMPTS = (16, 64, 256)
-OVERHEAD_REPEATS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,14 +117,15 @@ def calibrate(
     if not decodes or not prefills:
         raise CalibrationError(f"{server.url}: context, pool or chunk are too small for any probe")
     _say(f"{info.model}, SGLang {info.version}: warming up")
-    _warm_up(meter, decodes, prefills, tokens)
+    _warm_up(Meter(server, info, seed + 1), decodes, prefills, tokens)
     decode = _rounds("decode", decodes, lambda plan: meter.decode(plan, tokens), repeats)
     prefill = _rounds("prefill", prefills, meter.prefill, PREFILL_PER_ROUND * repeats)
     if not prefill:
         raise CalibrationError(f"{server.url}: no prefill could be measured; is it busy?")
     model = fit(name or Path(info.model).name, decode, prefill)
     _refuse_poor(model)
-    return replace(model, request_overhead_s=_overhead(meter, model), engine=asdict(info))
+    outside_s = max(0.0, float(np.median(meter.outside_s)))
+    return replace(model, request_overhead_s=outside_s, engine=asdict(info))
 
 
 def _rounds(
@@ -176,15 +175,6 @@ def _warm_up(
     meter.decode(decodes[0], tokens)
     meter.decode(max(decodes, key=lambda plan: plan.requests), tokens)
     meter.prefill(prefills[-1])
-
-
-def _overhead(meter: Meter, model: FittedStepTime) -> float:
-    """Median time to the first token of an idle server, beyond its prefill step."""
-    beyond = []
-    for tokens in OVERHEAD_PROMPTS * OVERHEAD_REPEATS:
-        step = Step(prefill_tokens=tokens, prefill_attention=tokens**2 / 2, prefill_requests=1)
-        beyond.append(meter.first_token_s(tokens) - model.seconds(step))
-    return max(0.0, float(np.median(beyond)))
 
 
 def _refuse_poor(model: FittedStepTime) -> None:

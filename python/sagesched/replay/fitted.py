@@ -56,9 +56,8 @@ class FittedStepTime:
         name: for the report.
         decode: per request, per KV token.
         prefill: per token, per attended pair, per request.
-        request_overhead_s: what a client waits beside the engine's steps: HTTP and tokenizer
-            before a request reaches the scheduler, detokenizer and HTTP after its last token.
-            Not part of ``seconds``.
+        request_overhead_s: what a client waits outside the scheduler: HTTP and tokenizer before,
+            detokenizer and HTTP after. Not part of ``seconds``.
         moved_token_s: per KV token moved between host and device; not measured, 0 unless set.
         errors: of the fit, ``decode`` and ``prefill``.
         engine: the server's settings, as far as a replay needs them.

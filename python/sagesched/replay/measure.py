@@ -2,8 +2,9 @@
 
 A decode step is the time between two tokens of a request while the batch does not change. A
 prefill step is the stall that it causes in the stream of another request: that leaves out what
-HTTP, tokenizer and detokenizer take, which the time to the first token of an idle server includes;
-the difference is the fixed latency of a request.
+HTTP, tokenizer and detokenizer take, and an idle engine's quicker start. What the prompt's own
+first token takes beyond the stall and the wait for a step boundary is the latency of a request
+outside the scheduler; what of it comes before the scheduler and what after cannot be told apart.
 """
 
 from __future__ import annotations
@@ -44,12 +45,17 @@ class Meter:
         server: where to send probes.
         info: its settings.
         seed: of the prompts.
+
+    Attributes:
+        outside_s: of every prefill of one prompt, seconds that its first token took outside the
+            scheduler.
     """
 
     def __init__(self, server: Server, info: ServerInfo, seed: int) -> None:
         self._server = server
         self._info = info
         self._random = random.Random(seed)
+        self.outside_s: list[float] = []
 
     def decode(self, plan: Prompts, tokens: int) -> tuple[Step, float]:
         """A decode step with all requests of ``plan`` running.
@@ -79,37 +85,33 @@ class Meter:
                 return measured
         return None
 
-    def first_token_s(self, tokens: int) -> float:
-        """Time to the first and only token of a prompt on an idle server."""
-        plan = Prompts(1, tokens)
-        before = self._begin()
-        stream = self._server.generate(self._draw(plan), 1)
-        events = stream.events()
-        self._refuse_foreign(before, plan, events)
-        return events[-1].at_s - stream.sent_s
-
     def _stall(self, plan: Prompts) -> tuple[Step, float] | None:
         self._begin()
         with Witness(self._server, self._draw(Prompts(1, WITNESS_PROMPT))) as witness:
-            start = witness.wait(BEFORE)
+            witness.wait(BEFORE)
             prompts = self._draw(plan)
+            # At a random moment of a step: the wait for its end is half a step on average.
+            time.sleep(self._random.uniform(0.0, 2 * witness.last_gap_s()))
             stream = self._server.generate(prompts, 1)
             events = stream.events()
-            witness.wait(start + SETTLED + AFTER)
+            witness.wait(SETTLED + AFTER)
         first, last = events[0].at_s, max(event.at_s for event in events)
         step_s, stall_s = stall(witness.events, stream.sent_s, last)
         if stall_s <= 0 or last - first > SAME_STEP * stall_s:  # also where jitter hides the stall
             return None
-        new = sum(plan.tokens - event.cached for event in events if event.finished)
-        attention = sum(
-            (plan.tokens - event.cached) * (plan.tokens + event.cached) / 2
-            for event in events
-            if event.finished
-        )
-        riding = WITNESS_PROMPT + BEFORE if self._info.mixed else 0
-        step = Step(int(bool(riding)), riding, new, attention, plan.requests)
         # In a mixed step the stream gets its own token too: the stall is all but one step.
-        return step, stall_s + (step_s if self._info.mixed else 0.0)
+        seconds = stall_s + (step_s if self._info.mixed else 0.0)
+        if plan.requests == 1:
+            wait = (1.5 if self._info.overlap else 0.5) * step_s
+            self.outside_s.append(first - stream.sent_s - seconds - wait)
+        return self._prefill_step(plan, events), seconds
+
+    def _prefill_step(self, plan: Prompts, events: Sequence[Event]) -> Step:
+        cached = [event.cached for event in events if event.finished]
+        new = sum(plan.tokens - prefix for prefix in cached)
+        attention = sum((plan.tokens - prefix) * (plan.tokens + prefix) / 2 for prefix in cached)
+        riding = WITNESS_PROMPT + BEFORE if self._info.mixed else 0
+        return Step(int(bool(riding)), riding, new, attention, plan.requests)
 
     def _draw(self, plan: Prompts) -> list[list[int]]:
         draw = self._random.randrange
@@ -165,6 +167,10 @@ class Witness:
                 raise CalibrationError("a probe's stream ended before it was measured")
             time.sleep(0.001)
         return len(self.events)
+
+    def last_gap_s(self) -> float:
+        """Time between its last two events."""
+        return self.events[-1].at_s - self.events[-2].at_s
 
     def _follow(self) -> None:
         try:

@@ -116,7 +116,10 @@ def _serve(
     connection: Connection, make_worker: Callable[[Any], Callable[[Any], Any]], group: Any, log: str
 ) -> None:
     """The worker process: tasks in, results out, until the other side is gone."""
-    _redirect_output(log)
+    try:
+        _redirect_output(log)
+    except FileNotFoundError:
+        return  # the parent was interrupted while this process was being made
     work: Callable[[Any], Any] | None = None
     start_error = ""
     try:

@@ -24,6 +24,8 @@ class UniBoost(Policy):
     geometric ages 16, 32, 64, ... Long runners lose their boost step by step. A large gamma is
     arrival order, a small one least attained service.
 
+    So a bad result speaks against this rendering, not against the paper.
+
     Its cache-aware preemption is rendered so: a victim's key must be later by more than the time
     that its KV would take to compute again, for everybody in the batch, who would have to wait for
     it. The KV is left in the radix tree.

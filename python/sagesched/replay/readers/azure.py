@@ -60,7 +60,10 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
     """
     del tally  # nothing is left out
     start, header = next(lines(file), (1, ""))
-    names = _columns(header)
+    try:
+        names = _columns(header)
+    except ValueError as error:
+        raise TraceError(f"{file}, line {start}: {error}") from None
     if missing := [column for column in COLUMNS if column not in names]:
         raise TraceError(f"{file}, line {start}: no column {', '.join(missing)} in {header!r}")
 

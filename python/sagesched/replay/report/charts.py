@@ -10,7 +10,8 @@ from sagesched.replay.report import labels, svg
 from sagesched.replay.report.view import LoadView, PolicyView
 from sagesched.replay.table import seconds
 
-COLOURS = 9
+OURS = "gittins"
+OTHER_COLOURS = 8
 SHORTEST_S = 1e-4
 TIMELINE_HEIGHT = 210.0
 
@@ -23,10 +24,17 @@ OVER_TIME = {
 
 
 def colour(view: PolicyView, baseline: str) -> str:
-    """Class names of a policy's marks: the baseline is grey, a yardstick is dashed."""
-    kind = "base" if view.name == baseline else f"c{view.position % COLOURS}"
-    dashed = " dashed" if view.yardstick or view.position >= COLOURS else ""
-    return kind + dashed
+    """Class names of a policy's marks.
+
+    The baseline is grey, ours has a colour of its own; yardsticks are dashed, and so is who shares
+    a colour with another.
+    """
+    if view.name == baseline:
+        return "base"
+    if view.name == OURS:
+        return "c0"
+    dashed = " dashed" if view.yardstick or view.position >= OTHER_COLOURS else ""
+    return f"c{1 + view.position % OTHER_COLOURS}{dashed}"
 
 
 def distribution(load: LoadView, quantity: str) -> str:
@@ -66,7 +74,7 @@ def tail(load: LoadView, quantity: str) -> str:
         style, title = colour(view, load.baseline), _quantiles_in_words(view, quantity)
         lines.append(svg.line(points, policy=view.name, style=style, title=title))
     ticks = [
-        (share, f"{share:g} %") for share in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if share >= least
+        (share, f"{share:g}%") for share in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if share >= least
     ]
     frame = svg.axes(
         x, y, x_label=f"{NAMES[quantity]}, seconds (log)", y_label="slower than that", y_ticks=ticks
@@ -124,13 +132,13 @@ def _corner(x: svg.Scale, y: svg.Scale) -> str:
     return f'<text class="corner" x="{x.start + 6}" y="{y.start - 6}">mean and tail better</text>'
 
 
-def timeline(load: LoadView, quantity: str) -> str:
+def timeline(load: LoadView, quantity: str, height: float = TIMELINE_HEIGHT) -> str:
     """Requests ``waiting`` or ``running``, or ``kv_use``, over time, of one seed."""
     factor = 100.0 if quantity == "kv_use" else 1.0
     end = max((float(view.timeline.at_s.max(initial=0.0)) for view in load.policies), default=1.0)
     values = [factor * getattr(view.timeline, quantity) for view in load.policies]
     top = 100.0 if quantity == "kv_use" else max(float(v.max(initial=1.0)) for v in values)
-    x, y = svg.across(0, end or 1.0), svg.upwards(0, max(top, 1.0), height=TIMELINE_HEIGHT)
+    x, y = svg.across(0, end or 1.0), svg.upwards(0, max(top, 1.0), height=height)
     lines = [
         svg.line(
             [(x(at), y(value)) for at, value in zip(view.timeline.at_s, series, strict=True)],
@@ -143,7 +151,7 @@ def timeline(load: LoadView, quantity: str) -> str:
     ]
     name = OVER_TIME[quantity]
     frame = svg.axes(x, y, x_label="seconds since the start", y_label=name)
-    return svg.drawing(frame + "".join(lines), label=f"{name} over time", height=TIMELINE_HEIGHT)
+    return svg.drawing(frame + "".join(lines), label=f"{name} over time", height=height)
 
 
 def _of(view: PolicyView, quantity: str) -> list[float]:
@@ -169,4 +177,4 @@ def _ratio_scale(make: Callable[..., svg.Scale], ratios: Sequence[float]) -> svg
 def _quantiles_in_words(view: PolicyView, quantity: str) -> str:
     half = _of(view, quantity)[LEVELS.tolist().index(0.5)]
     p99 = view.summary.values[f"p99_{quantity}_s"].mean
-    return f"{view.name}: half within {seconds(half)} s, 99 % within {seconds(p99)} s"
+    return f"{view.name}: half within {seconds(half)} s, 99% within {seconds(p99)} s"

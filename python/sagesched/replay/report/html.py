@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from sagesched.replay.output import settings_of
-from sagesched.replay.report import charts, tables, trust, words
+from sagesched.replay.report import charts, svg, tables, trust, words
 from sagesched.replay.report.view import LoadView, load_views
 from sagesched.replay.session import Session
 from sagesched.replay.table import SPREAD, notes
 
 FOLDER = Path(__file__).parent
+HIDDEN_SETTINGS = ("failed", "interrupted", "workload_source", "workload_is_file")
 
 TIMES = """<p class="quiet"><b>TTLT</b>, time to last token: from the arrival of a request to the
-end of its answer. <b>TTFT</b>, time to first token: to the answer's beginning. <b>P99</b>: 99 % of
+end of its answer. <b>TTFT</b>, time to first token: to the answer's beginning. <b>P99</b>: 99% of
 the requests are faster. <b>Load</b>: arrivals as a fraction of what fcfs can finish.</p>"""
 
 
@@ -113,7 +114,7 @@ def _load(load: LoadView, name: str, position: int) -> str:
         _figure("Every policy, relative to " + load.baseline, charts.front(load),
                 "Further left: answers complete sooner on average. Lower: less waiting for the "
                 "slowest. Small dots are single samples."),
-        _figure("Requests waiting", charts.timeline(load, "waiting"), "First sample"),
+        _figure("Requests waiting", charts.timeline(load, "waiting", svg.HEIGHT), "First sample"),
         "</div>",
         "<h3>All numbers</h3>", TIMES, tables.numbers(load), spread,
         "<h3>How long requests take</h3>", '<div class="grid2">',
@@ -155,12 +156,14 @@ def _settings(session: Session) -> str:
     rows = "".join(
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(_plain(value))}</td></tr>"
         for name, value in settings_of(session).items()
-        if name not in ("failed", "interrupted") and value not in (None, "", {}, [])
+        if name not in HIDDEN_SETTINGS and value not in (None, "", {}, [])
     )
     return f'<table class="settings">{rows}</table>'
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
     if isinstance(value, list):

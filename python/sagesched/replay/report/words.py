@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from sagesched.replay.report.charts import OURS
 from sagesched.replay.report.view import LoadView, PolicyView
 from sagesched.replay.table import seconds
 
 SAME = 0.03
 """Changes of the mean below this share are called none."""
-
-OURS = "gittins"
 
 
 def focus(views: Sequence[LoadView], baseline: str, yardsticks: frozenset[str]) -> str:
@@ -56,8 +55,8 @@ def load_sentences(load: LoadView, name: str) -> list[str]:
     ]
     if view.sooner is not None and view.later is not None:
         sentences.append(
-            f"<b>{view.sooner:.0%}</b> of the requests would be complete at least 5 % sooner, "
-            f"<b>{view.later:.0%}</b> at least 5 % later."
+            f"<b>{view.sooner:.0%}</b> of the requests would be complete at least 5% sooner, "
+            f"<b>{view.later:.0%}</b> at least 5% later."
         )
     if load.load < 1 and abs(1 - _mean_ratio(view)) < SAME:
         sentences.append(
