@@ -46,10 +46,13 @@ from sagesched.replay.trace import FIRST_PROMPT_TOKEN, TraceRequest
 
 RESULTS = Path(__file__).resolve().parent / "results"
 KEPT = Path(__file__).resolve().parents[1] / "build" / "validate_replay"
+REAL_FILE, MODEL_FILE = KEPT / "real.json", KEPT / "model.json"
 POLICIES = ("fcfs", "lpm", "gittins")
 LOADS = (None, 0.8, 1.1)
 """Of the measured fcfs saturation; None: all requests at once."""
-SLOTS, STEP_MS = 8, 8.0
+SLOTS, STEP_MS = 8, 16.0
+"""Steps that leave the shared cores twice the time they need for one, so that the engine keeps
+its pace when other programs run; see ``cpu_engine/pace.py``."""
 LONGEST_PROBE = 1024
 WITHIN, RATIO_WITHIN = 0.15, 0.1
 
@@ -130,14 +133,17 @@ def measure(work: Workload, seed: int, engine: Engine) -> tuple[Real, FittedStep
                 "custom_logit_processor": replay.processor,
                 "sampling_params": {"custom_params": params, **replay.sampling},
             }
-            model = calibrate(Server(server.url, body), max_prompt=LONGEST_PROBE)
+            model = calibrate(Server(server.url, body), max_prompt=LONGEST_PROBE, name="tiny Llama")
             say(summary(model))
+            model.save(MODEL_FILE)
             limit = bench.measure_saturation(server)
         say(f"saturation: {limit.requests_per_s:.2f} requests/s")
         real = Real(seed, len(work.timed), limit.requests_per_s, {})
         for load in LOADS:
             for policy in POLICIES:
-                real.runs[key(policy, load)] = serve(bench, policy, arrivals_of(real, load))
+                real.runs[key(policy, load)] = times = serve(bench, policy, arrivals_of(real, load))
+                say(f"  mean TTLT {times.figures()['mean_ttlt_s']:.2f} s")
+    real.save(REAL_FILE)
     return real, model
 
 
@@ -313,21 +319,18 @@ The step-time model, calibrated on the same server over HTTP:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="replay the last real runs again")
     options = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     engine = make_engine(None, SLOTS, STEP_MS, ())
-    real_file, model_file = KEPT / "real.json", KEPT / "model.json"
     if options.again:
-        real, model = Real.load(real_file), FittedStepTime.load(model_file)
+        real, model = Real.load(REAL_FILE), FittedStepTime.load(MODEL_FILE)
         work = built_in(seed=real.seed, learn=0, requests=real.requests)
     else:
         work = built_in(seed=options.seed, learn=0, requests=options.requests)
         real, model = measure(work, options.seed, engine)
-        real.save(real_file)
-        model.save(model_file)
     rows = compare(real, replay_all(work, engine, real, model))
     missed = failures(rows)
     commit = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from sagesched._version import __version__
 
@@ -25,7 +26,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print one JSON object instead")
     doctor.set_defaults(run=_doctor)
+    _add_replay(commands)
     return parser
+
+
+def _add_replay(commands: Any) -> None:
+    from sagesched.replay import calibrate, cli
+
+    replay = commands.add_parser(
+        "replay", help="what each policy would do to a trace: SGLang's scheduler in virtual time"
+    )
+    cli.add_arguments(replay)
+    replay.set_defaults(run=cli.run)
+    fit = commands.add_parser(
+        "calibrate", help="fit a step-time model for replay to a running server"
+    )
+    calibrate.add_arguments(fit)
+    fit.set_defaults(run=calibrate.run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

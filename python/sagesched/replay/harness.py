@@ -309,13 +309,8 @@ class _Run:
             self.decode_seconds += seconds
             self.decode_steps += 1
             situation.token_s = self.decode_seconds / self.decode_steps
-        scheduler = self.scheduler
-        self.recorder.step(
-            situation.now_s,
-            len(scheduler.waiting_queue),
-            len(scheduler.running_batch.reqs),
-            self._kv_use,
-        )
+        waiting = len(self.scheduler.waiting_queue)
+        self.recorder.step(situation.now_s, waiting, len(self.live) - waiting, self._kv_use)
 
     def _kv_use(self) -> float:
         scheduler = self.scheduler

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -143,13 +142,10 @@ def in_order(file: Path, records: Iterable[Record]) -> Iterator[Record]:
     """The same records, if all have times that do not run backwards, or none has one.
 
     Raises:
-        TraceError: times that run backwards, are not finite, or are missing on some.
+        TraceError: times that run backwards, or are missing on some.
     """
     before: Record | None = None
     for record in records:
-        now = record.arrival_s
-        if now is not None and not math.isfinite(now):
-            raise TraceError(f"{file}, {record.place}: the arrival time is {now}, not finite")
         if before is not None:
             _check_pair(file, before, record)
         before = record

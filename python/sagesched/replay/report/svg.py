@@ -138,4 +138,4 @@ def _log_ticks(low: float, high: float) -> list[float]:
         ticks = [value for value in values if low * 0.999 <= value <= high * 1.001]
         if len(ticks) <= 8:
             break
-    return ticks
+    return ticks if len(ticks) > 2 else _ticks(low, high)

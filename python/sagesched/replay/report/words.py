@@ -52,6 +52,7 @@ def load_sentences(load: LoadView, name: str) -> list[str]:
         _compared("The mean time to last token", view, base, "mean_ttlt_s"),
         _compared("The P99 (one request in a hundred takes longer)", view, base, "p99_ttlt_s"),
         _compared("The mean time to first token", view, base, "mean_ttft_s"),
+        _compared("Its P99", view, base, "p99_ttft_s"),
     ]
     if view.sooner is not None and view.later is not None:
         sentences.append(
