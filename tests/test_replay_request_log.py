@@ -23,7 +23,7 @@ from sglang.srt.utils.request_logger import RequestLogger
 trap = "It's a \\"test\\"\\n'completion_tokens': 99, } {"
 
 def request(rid, text=None, ids=None):
-    parameters = {"max_new_tokens": 20, "custom_params": {"prompt_tokens": 77}}
+    parameters = {"stop": "priority=7", "custom_params": {"prompt_tokens": 77}}
     return GenerateReqInput(rid=rid, text=text, input_ids=ids, sampling_params=parameters)
 
 def finish(log, request, prompt, output, reason):
@@ -70,6 +70,7 @@ def test_the_log_of_sglangs_own_logger(
     records = {r.output_tokens: r for r in open_trace(file, tally=tally)}
     assert sorted(records) == [2, 8, 20]
     assert len(records[20].prompt.build()) == 900
+    assert records[20].priority == 0
     if "2" in style:
         assert records[20].prompt.text.startswith("It's a \"test\"\n'completion_tokens': 99")
         assert records[8].prompt.ids == (1, 2, 3)
