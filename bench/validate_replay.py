@@ -21,9 +21,10 @@ import platform
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from cpu_engine.eos_at import eos_at_params
 from sagesched.replay.calibrate import calibrate, summary
 from sagesched.replay.fitted import FittedStepTime
 from sagesched.replay.probe import Server
+from sagesched.replay.steptime import Step
 from sagesched.replay.trace import FIRST_PROMPT_TOKEN, TraceRequest
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -54,6 +56,9 @@ SLOTS, STEP_MS = 8, 16.0
 """Steps that leave the shared cores twice the time they need for one, so that the engine keeps
 its pace when other programs run; see ``cpu_engine/pace.py``."""
 LONGEST_PROBE = 1024
+DISTURBED, ATTEMPTS = 1.04, 4
+"""Steps this much longer than calibrated mean that other programs held the engine up: not what is
+compared here, so the run is repeated, so many times at most."""
 WITHIN, RATIO_WITHIN = 0.15, 0.1
 
 Floats = NDArray[np.float64]
@@ -61,10 +66,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Times:
-    """TTLT and TTFT of a run's requests, seconds, in order of arrival."""
+    """TTLT and TTFT of a run's requests, seconds, in order of arrival.
+
+    Attributes:
+        step_s: mean decode step by the server's own count; 0 in a replay.
+    """
 
     ttlt: list[float]
     ttft: list[float]
+    step_s: float = 0.0
 
     def figures(self) -> dict[str, float]:
         """What is compared."""
@@ -147,6 +157,21 @@ def measure(work: Workload, seed: int, engine: Engine) -> tuple[Real, FittedStep
     return real, model
 
 
+def serve_undisturbed(
+    bench: Bench, policy: str, arrivals: Sequence[float], model: FittedStepTime
+) -> Times:
+    """The first run whose decode steps took what they should; else the least disturbed one."""
+    calibrated = model.seconds(Step(decode_requests=SLOTS, decode_kv_tokens=SLOTS * 256))
+    runs: list[Times] = []
+    while len(runs) < ATTEMPTS and not (runs and runs[-1].step_s <= DISTURBED * calibrated):
+        runs.append(serve(bench, policy, arrivals))
+        say(
+            f"  mean TTLT {runs[-1].figures()['mean_ttlt_s']:.2f} s, decode steps of "
+            f"{1e3 * runs[-1].step_s:.2f} ms, calibrated {1e3 * calibrated:.2f} ms"
+        )
+    return min(runs, key=lambda run: run.step_s)
+
+
 def serve(bench: Bench, policy: str, arrivals: Sequence[float]) -> Times:
     """One policy on a fresh server."""
 
@@ -157,6 +182,7 @@ def serve(bench: Bench, policy: str, arrivals: Sequence[float]) -> Times:
 
     with bench.server(policy) as server:
         outcomes = asyncio.run(drive(server.url))
+        step_s = decode_step_s(server.url)
     wrong = [
         o.error or f"{o.tokens} tokens instead of {r.output_tokens}"
         for o, r in zip(outcomes, bench.workload.timed, strict=True)
@@ -164,7 +190,14 @@ def serve(bench: Bench, policy: str, arrivals: Sequence[float]) -> Times:
     ]
     if wrong:
         raise RuntimeError(f"{policy}: {len(wrong)} requests failed, the first: {wrong[0]}")
-    return Times([o.ttlt for o in outcomes], [o.ttft for o in outcomes])
+    return Times([o.ttlt for o in outcomes], [o.ttft for o in outcomes], step_s)
+
+
+def decode_step_s(url: str) -> float:
+    """Mean time between decode steps in a row since the server's start, as it counts itself."""
+    with urllib.request.urlopen(f"{url}/v1/loads?include=core") as response:
+        steps, _, microseconds, *_ = json.load(response)["loads"][0]["decode_moments"]
+    return float(microseconds / steps / 1e6)
 
 
 # The replay
@@ -241,6 +274,7 @@ def compare(real: Real, replayed: Mapping[str, Times]) -> list[dict[str, Any]]:
                     "load": name_of(load),
                     "policy": policy,
                     "real": pair[0],
+                    "real_step_s": real.runs[key(policy, load)].step_s,
                     "replay": pair[1],
                     "error": {name: pair[1][name] / pair[0][name] - 1 for name in pair[0]},
                     "real_ratio_to_fcfs": ratios[0],
@@ -275,7 +309,7 @@ def failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Seconds, real / replay, with the error of mean and P95."""
-    head = ["run", "mean TTLT", "error", "P95 TTLT", "error", "mean TTFT", "mean / fcfs"]
+    head = ["run", "mean TTLT", "error", "P95 TTLT", "error", "mean TTFT", "mean / fcfs", "step"]
     cells = []
     for row in rows:
         real, replay, error = row["real"], row["replay"], row["error"]
@@ -288,6 +322,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
                 f"{error['p95_ttlt_s']:+.1%}",
                 f"{real['mean_ttft_s']:.2f} / {replay['mean_ttft_s']:.2f}",
                 f"{row['real_ratio_to_fcfs']:.2f} / {row['replay_ratio_to_fcfs']:.2f}",
+                f"{1e3 * row['real_step_s']:.2f} ms",
             ]
         )
     return markdown(head, cells)
@@ -302,7 +337,9 @@ def report(
 
 {about}
 
-Seconds: the real server's, seen by its client / the replay's.
+Seconds: the real server's, seen by its client / the replay's. The last column is the real server's
+mean decode step as it counts itself: runs in which other programs on the shared cores held it up by
+more than {DISTURBED - 1:.0%} were repeated.
 
 {table(rows)}
 
@@ -347,7 +384,8 @@ def main() -> int:
     settings = {"about": about, "saturation_rps": real.saturation_rps, "missed": missed}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "validate_replay.md").write_text(text)
-    data = {"settings": settings, "step_time": asdict(model), "rows": rows}
+    step_time = asdict(replace(model, engine={**model.engine, "model": engine.label}))
+    data = {"settings": settings, "step_time": step_time, "rows": rows}
     (RESULTS / "validate_replay.json").write_text(json.dumps(data, indent=1) + "\n")
     print(text)
     return 1 if missed else 0

@@ -1,0 +1,139 @@
+"""Do the runs that are not in the store yet, until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.replay.cells import STEP_TIME, Cell, Planned
+from bench.replay.checked import MakeCheckedWorker
+from bench.replay.machine import Origin
+from bench.replay.store import Entry, Key, Store
+from sagesched.replay.backend import Backend
+from sagesched.replay.progress import Progress
+from sagesched.replay.runner import WorkerPool
+from sagesched.replay.tasks import Result, Run, RunTask, Saturation, SaturationTask, Task, engine_of
+
+PREDICTOR = "shipped"
+SATURATION_SEED = 7
+"""Of no reported run."""
+
+
+@dataclass
+class Comparison:
+    """What is to be compared, and what was found so far.
+
+    Attributes:
+        planned: the runs, the most important first.
+        n: requests a run.
+        data: folder with recorded traces.
+        origin: code and machine.
+        store: what is finished.
+        failures: a line for each run that did not end well.
+    """
+
+    planned: Sequence[Planned]
+    n: int
+    data: Path
+    origin: Origin
+    store: Store
+    failures: list[str] = field(default_factory=list)
+
+    def key(self, run: Planned) -> Key:
+        """Everything that decides a run's result."""
+        return {
+            **self._cell_key(run.cell),
+            "policy": run.policy,
+            "predictor": PREDICTOR,
+            "load": run.load,
+            "seed": run.seed,
+        }
+
+    def found(self, run: Planned) -> Entry | None:
+        """Its entry, if it is finished."""
+        return self.store.get(self.key(run))
+
+    def saturation_key(self, cell: Cell) -> Key:
+        """Everything that decides a saturation."""
+        return {**self._cell_key(cell), "saturation_seed": SATURATION_SEED}
+
+    def saturation_rps(self, cell: Cell) -> float | None:
+        """Requests per second under fcfs, if it is measured."""
+        entry = self.store.get(self.saturation_key(cell))
+        return None if entry is None else float(entry["rate_rps"])
+
+    def _cell_key(self, cell: Cell) -> Key:
+        scenario = cell.scenario(self.n, self.data)
+        return {
+            "workload": cell.workload,
+            "n": self.n,
+            "engine": asdict(scenario.engine),
+            "step_time": f"{STEP_TIME.model}, {STEP_TIME.gpu}",
+            "warmup": scenario.warmup,
+            "code": self.origin.code,
+            "sglang": self.origin.sglang,
+        }
+
+
+def compare(
+    comparison: Comparison, backend: Backend, *, budget_s: float, jobs: int, progress: Progress
+) -> None:
+    """Do what is missing. No run is started after the budget is spent, and those under way are
+    given up then, as soon as one of them ends."""
+    deadline = time.monotonic() + budget_s
+    with WorkerPool[Task, Result](
+        MakeCheckedWorker(backend), engine_of, jobs, backend.preload
+    ) as pool:
+        for steps in (_saturations, _runs):
+            work = list(steps(comparison, backend))
+            if not work or time.monotonic() > deadline:
+                continue
+            progress.start(len(work))
+            for outcome in pool.run([task for task, _ in work]):
+                key = work[outcome.index][1]
+                name = f"{key['workload']}, {outcome.task}"
+                progress.ended(name, outcome.error)
+                if outcome.result is None:
+                    comparison.failures.append(f"{name}: {outcome.error}")
+                else:
+                    found = _as_json(outcome.result, outcome.seconds)
+                    comparison.store.add(key, {**found, "commit": comparison.origin.commit})
+                if time.monotonic() > deadline:
+                    break
+            progress.close()
+
+
+def _saturations(comparison: Comparison, backend: Backend) -> Iterator[tuple[Task, Key]]:
+    del backend
+    missing = [run.cell for run in comparison.planned if comparison.found(run) is None]
+    for cell in dict.fromkeys(missing):
+        if comparison.saturation_rps(cell) is None:
+            scenario = cell.scenario(comparison.n, comparison.data)
+            yield SaturationTask(scenario, SATURATION_SEED), comparison.saturation_key(cell)
+
+
+def _runs(comparison: Comparison, backend: Backend) -> Iterator[tuple[Task, Key]]:
+    uses = {name: policy.uses for name, policy in backend.policies().items()}
+    knows = {"nothing": "none", "distribution": PREDICTOR, "truth": "oracle"}
+    for run in comparison.planned:
+        saturation = comparison.saturation_rps(run.cell)
+        if saturation is None or comparison.found(run) is not None:
+            continue
+        task = RunTask(
+            scenario=run.cell.scenario(comparison.n, comparison.data),
+            policy=run.policy,
+            predictor=knows[uses[run.policy]],
+            load=run.load,
+            rate_rps=run.load * saturation,
+            seed=run.seed,
+        )
+        yield task, comparison.key(run)
+
+
+def _as_json(result: Result, seconds: float) -> Entry:
+    if isinstance(result, Run):
+        return {"row": asdict(result.row), "wall_s": round(seconds, 2)}
+    assert isinstance(result, Saturation)
+    return {**asdict(result), "wall_s": round(seconds, 2)}
