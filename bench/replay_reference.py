@@ -1,6 +1,6 @@
 """Reproduce the figures that the design was decided on, with the replay of today.
 
-    python -m bench.replay_reference {hetero|cluster}      some 10 minutes on one core; prints Markdown
+    python -m bench.replay_reference {hetero|cluster}      prints Markdown, some 10 minutes
 
 The reference figures were measured once with a throw-away harness around the same scheduler and the
 same random traces (``generators.py`` draws the same numbers): Llama-3.1-8B on an H100, 60k-token
