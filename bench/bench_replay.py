@@ -30,6 +30,9 @@ from sagesched.replay.progress import Progress
 
 FULL = {"budget_min": 30.0, "n": 2000, "seeds": 5}
 QUICK = {"budget_min": 9.5, "n": 1000, "seeds": 1}
+QUICK_DELAY = 0.5
+"""Cells with a longer delay are no part of --quick."""
+
 SEED_BASE = 200
 
 
@@ -98,7 +101,8 @@ def prepare(options: argparse.Namespace, backend: Backend) -> tuple[Comparison, 
     )  # fmt: skip
     names = tuple(dict.fromkeys(cell.workload for cell in cells.CELLS))
     workloads = _chosen("--workloads", options.workloads, names, names)
-    chosen = [cell for cell in cells.CELLS if cell.workload in workloads]
+    most_delay = QUICK_DELAY if options.quick else float("inf")
+    chosen = [c for c in cells.CELLS if c.workload in workloads and c.delay <= most_delay]
     skipped = [
         f"{cell}: left out, no {', '.join(missing)} in the folder of recorded traces (--data)"
         for cell in chosen

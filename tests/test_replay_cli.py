@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from sagesched.replay.backend import RealBackend
 from sagesched.replay.cli import run
 from sagesched.replay.details import LEVELS, details_of
 from sagesched.replay.plan import make_plan
+from sagesched.replay.report.trust import _predictions
 from sagesched.replay.result import Row
-from sagesched.replay.session import run_tasks
+from sagesched.replay.session import Session, run_tasks
 from sagesched.replay.summary import summaries
-from sagesched.replay.table import seconds
+from sagesched.replay.table import notes, seconds
 from sagesched.replay.tasks import Saturation, saturation_rps
 from tests.replay_fakes import FakeBackend, FakeHarness, FakeStepTime, FakeWorkload, parsed
 
@@ -64,6 +65,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, **backend: Any)
         (["--max-running", "0"], ["--max-running"]),
         (["--page-size", "0"], ["--page-size"]),
         (["--conservativeness", "0"], ["--conservativeness"]),
+        (["--conservativeness", "inf"], ["--conservativeness"]),
+        (["--content", __file__], ["--content", "chat"]),
+        (["--set", "margin=nan", "--policies", "shortest"], ["'nan'"]),
+        (["--json", "same.out", "--report", "./same.out"], ["--json", "--report"]),
         (["--gpu", "abacus"], ["abacus", "h100"]),
         (["--step-time", "no-such-file"], ["no-such-file"]),
         (["--step-time", __file__, "--gpu", "h100"], ["--step-time", "--gpu"]),
@@ -225,6 +230,52 @@ def test_without_a_saturation_nothing_runs(
 ) -> None:
     assert run(parsed(*flags, "--policies", "fcfs", "--jobs", "1"), FakeBackend()) == 1
     assert words in capsys.readouterr().err
+
+
+def test_a_refused_trace_is_told_from_a_short_one() -> None:
+    engine = make_plan(parsed(*QUICK, "--policies", "fcfs"), FakeBackend()).scenario.engine
+    result = FakeHarness(engine).run(
+        FakeWorkload(1).requests(seed=1, rate_rps=None), policy="fcfs", step_time=FakeStepTime(),
+        predictions=None, settings=None, max_output_tokens=500,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="use more requests"):
+        saturation_rps(result)
+    with pytest.raises(RuntimeError, match="--pool"):
+        saturation_rps(replace(result, last_s=np.array([]), refused=1))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_costs_only_the_file_on_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "out.html"
+    flags = [*QUICK, "--policies", "fcfs", "--json", "/dev/full", "--report", str(report)]
+    assert run(parsed(*flags), FakeBackend()) == 1
+    output = capsys.readouterr()
+    assert "cannot write /dev/full: No space left" in output.err
+    assert "JSON:" not in output.out
+    assert report.exists()
+
+
+def test_a_recorded_rate_far_below_saturation_is_kept() -> None:
+    plan = make_plan(
+        parsed("--trace", __file__, "--policies", "fcfs"), FakeBackend(recorded_rate_rps=0.01)
+    )
+    (task,) = run_tasks(plan, Saturation(942.117, 9, 0))
+    assert task.load * 942.117 == pytest.approx(0.01, rel=1e-5)
+
+
+def test_too_few_requests_for_a_saturation_are_told() -> None:
+    plan = make_plan(parsed(*QUICK, "--policies", "fcfs"), FakeBackend())
+    few, enough = (Session(plan, Saturation(1.0, served, 0)) for served in (60, 2000))
+    assert any("saturation was measured on 60" in note for note in notes(few))
+    assert not any("saturation was measured" in note for note in notes(enough))
+
+
+@pytest.mark.parametrize(("kind", "words"), [("oracle", "true lengths"), ("law", "no server")])
+def test_the_report_says_when_predictions_are_no_servers(kind: str, words: str) -> None:
+    flags = [*QUICK, "--policies", "fcfs,shortest", "--predictor", kind]
+    assert words in _predictions(make_plan(parsed(*flags), FakeBackend()))
 
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:

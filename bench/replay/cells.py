@@ -22,7 +22,7 @@ MORE_POLICIES = ("ltr", "trail", "tie", "uniboost", "larry", "fastserve")
 LATER = 1.0
 """Seeds by which the runs of ``MORE_POLICIES`` are put off."""
 
-LOADS = {1.1: 0.0, 1.0: 1.0, 0.95: 0.5, 0.8: 1.0}
+LOADS = {1.1: 0.0, 1.0: 1.0, 0.95: 1.0, 0.8: 1.0}
 """Loads, with the seeds by which each is put off: where more waits, policies differ more."""
 
 CHAT, MOONCAKE = "chat", "mooncake"

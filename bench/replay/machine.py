@@ -11,6 +11,11 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("python", "csrc")
+FOR_PEOPLE = {
+    "cli.py", "flags.py", "plan.py", "session.py", "progress.py", "output.py", "table.py",
+    "report", "details.py", "calibrate.py", "processes.py", "runner.py",
+}  # fmt: skip
+"""Files and folders of ``replay`` that decide nothing about a run: they may change."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Origin:
 
     Attributes:
         commit: of the repository, with "+" behind it if the sources differ from it.
-        code: digest of the sources: equal for equal code, whatever the commit.
+        code: digest of the sources that decide a result: equal for equal code, whatever the commit.
         sglang: its version.
         hardware: cores, processor and Python.
     """
@@ -51,10 +56,15 @@ def _digest() -> str:
     digest = hashlib.sha256()
     for folder in SOURCES:
         for file in sorted((REPOSITORY / folder).rglob("*")):
-            if file.suffix in {".py", ".cc", ".cpp", ".h"}:
+            if file.suffix in {".py", ".cpp", ".h"} and not _is_for_people(file):
                 digest.update(str(file.relative_to(REPOSITORY)).encode())
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _is_for_people(file: Path) -> bool:
+    inside = file.relative_to(REPOSITORY).parts
+    return "replay" in inside and not FOR_PEOPLE.isdisjoint(inside)
 
 
 def _hardware() -> str:

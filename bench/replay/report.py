@@ -128,12 +128,15 @@ def _notes(comparison: Comparison, cell: Cell, rows: Sequence[Row]) -> list[str]
 def _missing(comparison: Comparison, skipped: Sequence[str]) -> str:
     lines = [f"- {text}" for text in skipped]
     lines += [f"- failed: {text}" for text in comparison.failures]
+    asked = Counter((str(run.cell), run.load) for run in comparison.planned)
     left = Counter(
         (str(run.cell), run.load) for run in comparison.planned if comparison.found(run) is None
     )
-    asked = Counter((str(run.cell), run.load) for run in comparison.planned)
-    lines += [
-        f"- {cell}, load {load:g}: {count} of {asked[cell, load]} runs, the budget was spent"
-        for (cell, load), count in left.items()
-    ]
+    for cell in dict.fromkeys(cell for cell, _ in left):
+        parts = [
+            f"{count} of {asked[key]} runs at load {key[1]:g}"
+            for key, count in sorted(left.items())
+            if key[0] == cell
+        ]
+        lines.append(f"- {cell}: {', '.join(parts)}: the budget was spent")
     return "\n".join(lines) or "Nothing."

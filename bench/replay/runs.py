@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from bench.replay.cells import STEP_TIME, Cell, Planned
@@ -83,41 +84,54 @@ def compare(
     """Do what is missing. No run is started after the budget is spent, and those under way are
     given up then, as soon as one of them ends."""
     deadline = time.monotonic() + budget_s
-    with WorkerPool[Task, Result](
-        MakeCheckedWorker(backend), engine_of, jobs, backend.preload
-    ) as pool:
-        for steps in (_saturations, _runs):
-            work = list(steps(comparison, backend))
-            if not work or time.monotonic() > deadline:
-                continue
-            progress.start(len(work))
-            for outcome in pool.run([task for task, _ in work]):
-                key = work[outcome.index][1]
-                name = f"{key['workload']}, {outcome.task}"
-                progress.ended(name, outcome.error)
-                if outcome.result is None:
-                    comparison.failures.append(f"{name}: {outcome.error}")
-                else:
-                    found = _as_json(outcome.result, outcome.seconds)
-                    comparison.store.add(key, {**found, "commit": comparison.origin.commit})
-                if time.monotonic() > deadline:
-                    break
-            progress.close()
+    pool = WorkerPool[Task, Result](MakeCheckedWorker(backend), engine_of, jobs, backend.preload)
+    with pool:
+        for _, group in groupby(comparison.planned, key=lambda run: run.rank):
+            runs = list(group)
+            for work in (_saturations, _runs):
+                if time.monotonic() < deadline:
+                    _do(comparison, pool, list(work(comparison, backend, runs)), deadline, progress)
 
 
-def _saturations(comparison: Comparison, backend: Backend) -> Iterator[tuple[Task, Key]]:
+def _do(
+    comparison: Comparison,
+    pool: WorkerPool[Task, Result],
+    work: Sequence[tuple[Task, Key]],
+    deadline: float,
+    progress: Progress,
+) -> None:
+    progress.start(len(work))
+    for outcome in pool.run([task for task, _ in work]):
+        key = work[outcome.index][1]
+        name = f"{key['workload']}, {outcome.task}"
+        progress.ended(name, outcome.error)
+        if outcome.result is None:
+            comparison.failures.append(f"{name}: {outcome.error}")
+        else:
+            found = _as_json(outcome.result, outcome.seconds)
+            comparison.store.add(key, {**found, "commit": comparison.origin.commit})
+        if time.monotonic() > deadline:
+            break
+    progress.close()
+
+
+def _saturations(
+    comparison: Comparison, backend: Backend, runs: Sequence[Planned]
+) -> Iterator[tuple[Task, Key]]:
     del backend
-    missing = [run.cell for run in comparison.planned if comparison.found(run) is None]
+    missing = [run.cell for run in runs if comparison.found(run) is None]
     for cell in dict.fromkeys(missing):
         if comparison.saturation_rps(cell) is None:
             scenario = cell.scenario(comparison.n, comparison.data)
             yield SaturationTask(scenario, SATURATION_SEED), comparison.saturation_key(cell)
 
 
-def _runs(comparison: Comparison, backend: Backend) -> Iterator[tuple[Task, Key]]:
+def _runs(
+    comparison: Comparison, backend: Backend, runs: Sequence[Planned]
+) -> Iterator[tuple[Task, Key]]:
     uses = {name: policy.uses for name, policy in backend.policies().items()}
     knows = {"nothing": "none", "distribution": PREDICTOR, "truth": "oracle"}
-    for run in comparison.planned:
+    for run in runs:
         saturation = comparison.saturation_rps(run.cell)
         if saturation is None or comparison.found(run) is not None:
             continue

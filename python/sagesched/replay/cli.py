@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sagesched.replay.backend import Backend, RealBackend
@@ -68,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, backend: Backend | None = None) -> int:
     """Check everything, replay, show; returns the exit status.
 
-    0: all runs done; 1: a run failed; 2: the arguments are wrong; 130: interrupted.
+    0: all runs done; 1: a run failed, or a file could not be written; 2: the arguments are wrong;
+    130: interrupted.
     """
     from sagesched.replay.plan import make_plan
     from sagesched.replay.session import SaturationError, replay
@@ -76,6 +78,8 @@ def run(options: argparse.Namespace, backend: Backend | None = None) -> int:
     backend = backend or RealBackend()
     try:
         plan = make_plan(options, backend)
+    except MemoryError:
+        return _refuse(MemoryError("out of memory: use a smaller --n"))
     except (ValueError, RuntimeError, OSError) as error:
         return _refuse(error)
     try:
@@ -86,14 +90,13 @@ def run(options: argparse.Namespace, backend: Backend | None = None) -> int:
     except KeyboardInterrupt:
         print("\nsagesched replay: interrupted before the first run ended", file=sys.stderr)
         return INTERRUPTED
-    if session.rows:
-        _show(session)
+    written = _show(session) if session.rows else True
     for failure in session.failures:
         print(f"sagesched replay: failed: {failure}", file=sys.stderr)
     if session.interrupted:
         print("sagesched replay: interrupted", file=sys.stderr)
         return INTERRUPTED
-    return FAILED if session.failures else 0
+    return FAILED if session.failures or not written else 0
 
 
 def _refuse(error: Exception) -> int:
@@ -101,17 +104,28 @@ def _refuse(error: Exception) -> int:
     return BAD_USAGE
 
 
-def _show(session: Session) -> None:
+def _show(session: Session) -> bool:
+    """Print and write everything; False if a file could not be written."""
     from sagesched.replay.output import session_json
+    from sagesched.replay.report.html import report_html
     from sagesched.replay.table import session_table
 
     print(session_table(session))
     plan = session.plan
+    good = True
     if plan.json_file:
-        plan.json_file.write_text(session_json(session), encoding="utf-8")
-        print(f"JSON: {plan.json_file}")
+        good &= _write("JSON", plan.json_file, session_json(session))
     if plan.report_file:
-        from sagesched.replay.report.html import report_html
+        good &= _write("Report", plan.report_file, report_html(session), " (open it in a browser)")
+    return good
 
-        plan.report_file.write_text(report_html(session), encoding="utf-8")
-        print(f"Report: {plan.report_file} (open it in a browser)")
+
+def _write(what: str, file: Path, text: str, hint: str = "") -> bool:
+    """A full disk costs this file only: the runs behind it may have taken hours."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"sagesched replay: cannot write {file}: {error.strerror}", file=sys.stderr)
+        return False
+    print(f"{what}: {file}{hint}")
+    return True

@@ -56,7 +56,9 @@ def policy_settings(
         try:
             value = float(text)
         except ValueError:
-            raise ValueError(f"--set {assignment}: {text!r} is not a number") from None
+            value = math.nan
+        if math.isnan(value):
+            raise ValueError(f"--set {assignment}: {text!r} is not a number")
         for full in targets:
             name, _, short = full.partition(".")
             chosen[name][short] = value

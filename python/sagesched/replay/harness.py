@@ -38,6 +38,8 @@ class Harness:
         self.config = config or EngineConfig()
         self.grid = LengthGrid(self.config.context)
         self.scheduler, self.seams = build_scheduler(self.config)
+        gc.collect()
+        gc.freeze()  # for good: the collector need not walk through SGLang again in every run
 
     def run(
         self,
@@ -120,15 +122,10 @@ class _Run:
         started = REAL_PERF_COUNTER()
         with self.clock.installed():
             self.control.install()
-            gc.collect()
-            gc.freeze()  # the collector need not walk through all of SGLang again and again
-            try:
-                if self.overlap:
-                    self.scheduler.event_loop_overlap()
-                else:
-                    self.scheduler.event_loop_normal()
-            finally:
-                gc.unfreeze()
+            if self.overlap:
+                self.scheduler.event_loop_overlap()
+            else:
+                self.scheduler.event_loop_normal()
         return self._result(REAL_PERF_COUNTER() - started)
 
     def _result(self, wall_s: float) -> RunResult:

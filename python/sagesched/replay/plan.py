@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -109,6 +110,8 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
     engine = _engine(given)
     job_count = flags.jobs(given)
     files = {name: flags.writable(name, given[name]) for name in ("report", "json")}
+    if files["report"] and files["json"] and files["report"].resolve() == files["json"].resolve():
+        raise ValueError("--report and --json name the same file")
     versions = backend.versions()
     workload = backend.workload(spec)
     _look_at(workload, first_seed)
@@ -149,6 +152,8 @@ def _completed(options: argparse.Namespace) -> dict[str, Any]:
 def _workload_spec(given: Mapping[str, Any]) -> WorkloadSpec:
     if given["n"] is not None:
         flags.at_least(1, given, "n")
+    if given["content"] and given["workload"] != "chat":
+        raise ValueError("--content is for --workload chat")
     shared = {name: given[name] for name in ("n", "arrivals", "content")}
     if not given["trace"]:
         if given["format"]:
@@ -172,8 +177,8 @@ def _step_time_spec(given: Mapping[str, Any]) -> StepTimeSpec:
 def _engine(given: Mapping[str, Any]) -> EngineConfig:
     for name in ("pool", "max_running", "context", "chunk", "page_size"):
         flags.at_least(1, given, name)
-    if not given["conservativeness"] > 0:
-        raise ValueError("--conservativeness must be above 0")
+    if not 0 < given["conservativeness"] < math.inf:
+        raise ValueError("--conservativeness must be a number above 0")
     other = {f.name: given[f.name] for f in fields(EngineConfig) if f.name != "pool_tokens"}
     switches = {name: bool(other[name]) for name in ("mixed", "overlap")}
     return EngineConfig(pool_tokens=given["pool"], **{**other, **switches})

@@ -18,6 +18,8 @@ from sagesched.replay.trace import TraceError
 
 LOG_TAIL_CHARACTERS = 600
 STOP_SECONDS = 5.0
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Read by the numerical libraries when they are loaded, which is before a harness is made."""
 
 
 class Starter:
@@ -35,11 +37,11 @@ class Starter:
         """A running process."""
         process: BaseProcess = self.context.Process(target=target, args=arguments)
         if self._served:
-            with _interrupts_ignored():  # which the server's processes inherit
+            with _interrupts_ignored(), _one_thread_each():  # which the server's processes inherit
                 forkserver.ensure_running()
             process.start()  # waits for the server's imports; may be interrupted here
         else:
-            with _interrupts_ignored():
+            with _interrupts_ignored(), _one_thread_each():
                 process.start()
         return process
 
@@ -55,6 +57,19 @@ def _interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, stock)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """A process started in here computes with one thread, unless the user said otherwise: there are
+    as many processes as wanted, and a sum over several threads may differ in its last bits."""
+    added = [name for name in THREAD_VARIABLES if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 class WorkerProcess:

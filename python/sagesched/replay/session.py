@@ -95,7 +95,8 @@ def run_tasks(plan: Plan, saturation: Saturation) -> Iterator[RunTask]:
     if not loads:
         assert plan.recorded_rate_rps is not None  # make_plan saw to it
         rates = [plan.recorded_rate_rps]
-        loads = (round(plan.recorded_rate_rps / saturation.rate_rps, 4),)
+        # Digits, not decimals: tables show the rate again as load times saturation.
+        loads = (float(f"{plan.recorded_rate_rps / saturation.rate_rps:.6g}"),)
     for load, rate in zip(loads, rates, strict=True):
         for seed in plan.seeds:
             for policy in plan.policies:

@@ -11,6 +11,9 @@ SPREAD = (
     "Means over seeds ± standard deviation; ratios are taken seed by seed, on the same requests."
 )
 
+SATURATING = 4
+"""With fewer requests per slot than this the engine is hardly ever full."""
+
 
 def session_table(session: Session) -> str:
     """All tables, and what a reader must know beside them."""
@@ -23,7 +26,7 @@ def session_table(session: Session) -> str:
     for load, rows in summaries(session.rows, plan.baseline).items():
         rate = load * session.saturation.rate_rps
         count = max(len(row.seeds) for row in rows)
-        title = f"Load {load:g} ({rate:.3g} requests/s), {count} seed{'s' * (count > 1)}"
+        title = f"Load {load:.4g} ({rate:.3g} requests/s), {count} seed{'s' * (count > 1)}"
         blocks.append(f"{title}\n\n{load_table(rows, plan.baseline)}")
         bound = rows[0].values["lower_bound_mean_ttlt_s"].mean
         if bound > 0:
@@ -49,6 +52,12 @@ def notes(session: Session) -> list[str]:
     """What a reader must know; the same on the terminal and in the report."""
     plan = session.plan
     found = list(plan.workload_notes)
+    served, slots = session.saturation.served, plan.scenario.engine.max_running
+    if served < SATURATING * slots:
+        found.append(
+            f"The saturation was measured on {served} requests, too few to keep {slots} running: "
+            "what load 1 means is rough. Use a larger --n or a smaller --max-running."
+        )
     for load, rows in summaries(session.rows, plan.baseline).items():
         for row in rows:
             if row.fallbacks:

@@ -196,12 +196,17 @@ def saturation_rps(result: RunResult) -> float:
     """Requests per second between the quantiles ``SATURATED`` of the finishing times.
 
     Raises:
-        ValueError: too few requests.
+        RuntimeError: too few requests.
     """
+    if not len(result.last_s) and result.refused:
+        raise RuntimeError(
+            f"all {result.refused} requests were refused: none fits the KV pool and context; "
+            "use a larger --pool or --context"
+        )
     ends = np.sort(result.last_s)
     first, last = (int(q * len(ends)) for q in SATURATED)
     if last <= first or not ends[last] > ends[first]:
-        raise ValueError(
+        raise RuntimeError(
             f"{len(ends)} requests served ({result.refused} refused) are too few to measure the "
             "saturation of the engine; use more requests"
         )

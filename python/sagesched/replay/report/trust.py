@@ -9,6 +9,15 @@ from sagesched.replay.plan import Plan
 from sagesched.replay.report.view import LoadView
 from sagesched.replay.session import Session
 
+NOT_SHIPPED = {
+    "oracle": "are the true lengths (<code>--predictor oracle</code>): no server has them.",
+    "law": "are the true length distribution of each request's class "
+    "(<code>--predictor law</code>): no server has it.",
+    "prior": "are one and the same distribution for every request (<code>--predictor prior</code>):"
+    " nothing is learned from prompts.",
+}
+"""What ``--predictor`` says policies know, where it is not the predictor that ships."""
+
 
 def paragraphs(session: Session, views: Sequence[LoadView]) -> list[str]:
     """What the numbers rest on."""
@@ -79,7 +88,13 @@ def _saturation(rate_rps: float) -> str:
 
 
 def _predictions(plan: Plan) -> str:
-    if "shipped" not in plan.predictors.values():
+    known = {
+        name: kind for name, kind in plan.predictors.items() if name not in plan.yardsticks
+    }.values()
+    for kind, words in NOT_SHIPPED.items():
+        if kind in known:
+            return f"<b>Predictions</b> {words}"
+    if "shipped" not in known:
         return ""
     return (
         "<b>Predictions</b> are those of the shipped predictor. It starts with an empty history "
@@ -92,6 +107,6 @@ def _yardsticks(plan: Plan) -> str:
         return ""
     names = ", ".join(sorted(map(escape, plan.yardsticks)))
     return (
-        f"<b>Yardsticks:</b> {names} (dashed) know each request's true length. No server can; "
-        "they show what is left to gain."
+        f"<b>Yardsticks:</b> {names} (dashed) know each request's true length, or that with "
+        "an error drawn on it (trail). No server can; they show what is left to gain."
     )
