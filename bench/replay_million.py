@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.replay.machine import REPOSITORY, origin
+from bench.replay.machine import REPOSITORY, Origin, origin
 from sagesched.replay.backend import RealBackend, StepTimeSpec
 from sagesched.replay.clock import REAL_PERF_COUNTER
 from sagesched.replay.engine import EngineConfig
@@ -137,9 +137,8 @@ def growth(marks: list[Mark]) -> float:
     return (last.resident_mib - first.resident_mib) * 2**20 / (last.requests - first.requests)
 
 
-def report(result: RunResult, marks: list[Mark], asked: int, cpu_s: float) -> str:
+def report(made: Origin, result: RunResult, marks: list[Mark], asked: int, cpu_s: float) -> str:
     """Markdown."""
-    made = origin(RealBackend().versions()["sglang"])
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     exact = bool((result.output_tokens == result.true_tokens).all())
     served = len(result.last_s)
@@ -152,16 +151,17 @@ def report(result: RunResult, marks: list[Mark], asked: int, cpu_s: float) -> st
     )
     return f"""# Replay: a trace of a million requests
 
-`python -m bench.replay_million` at commit {made.commit} (sources {made.code}), SGLang
-{made.sglang}, {made.hardware}; load average of the machine at the end: {load}.
+`python -m bench.replay_million` at commit {made.commit} (sources {made.code}), SGLang {made.sglang},
+{made.hardware}; load average of the machine at the end: {load}.
 
-fcfs, {ENGINE.pool_tokens:,} pool tokens, {ENGINE.max_running} running; prompts of 8 to 16 tokens,
-outputs of 1 to 4, streamed from a file in our own format.
+fcfs, {ENGINE.pool_tokens:,} pool tokens, {ENGINE.max_running} running, mixed prefill; prompts of 8
+to 16 tokens, outputs of 1 to 4, streamed from a file in our own format.
 
-{how_many}; every output exactly as long as it must be: {"yes" if exact else "NO"};
-{served / marks[-1].seconds * 60:,.0f} requests a minute ({served / cpu_s * 60:,.0f} a minute of
-processor time); {result.steps:,} steps; at most {result.timeline.waiting.max()} requests waiting;
-{marks[-1].peak_mib:.0f} MiB at the most, SGLang itself included.
+- {how_many}
+- every output exactly as long as it must be: {"yes" if exact else "NO"}
+- {served / marks[-1].seconds * 60:,.0f} requests a minute; {served / cpu_s * 60:,.0f} in a minute of
+  processor time; {result.steps:,} steps; at most {result.timeline.waiting.max()} requests waiting
+- {marks[-1].peak_mib:.0f} MiB at the most, SGLang itself included
 
 | requests so far | real seconds | resident MiB | peak MiB |
 |---:|---:|---:|---:|
@@ -182,10 +182,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "million.jsonl"
         write_trace(file, options.requests)
+        made = origin(RealBackend().versions()["sglang"])
         before_s = time.process_time()
         result, marks = run(file, options.requests, 60 * options.budget_min)
         cpu_s = time.process_time() - before_s
-    text = report(result, marks, options.requests, cpu_s)
+    text = report(made, result, marks, options.requests, cpu_s)
     (options.out / "replay_million.md").write_text(text)
     wrong = bool((result.output_tokens != result.true_tokens).any())
     return int(wrong or growth(marks) > MOST_BYTES_A_REQUEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 START_S = 1000.0
 """SGLang takes a time stamp of 0 for "not set", so the clock starts later."""
@@ -32,7 +33,7 @@ class VirtualClock:
         from sglang.srt.observability import req_time_stats
 
         seconds = ("perf_counter", "time", "monotonic")
-        places = [(time, name, self.read) for name in seconds]
+        places: list[tuple[Any, str, Any]] = [(time, name, self.read) for name in seconds]
         places += [(time, f"{name}_ns", self.read_ns) for name in seconds]
         # These were bound when the module was imported.
         places += [

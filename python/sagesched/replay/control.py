@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sagesched.replay.policies.base import Policy, Situation
+from sagesched.replay.policies.base import Policy
 from sagesched.replay.recorder import Live
 
 MOST_FAILURES = 3
@@ -36,7 +36,7 @@ class Control:
         policy.situation.cached_prefix = self._cached_prefix
 
     def install(self) -> None:
-        """Make the scheduler's own policy object anew, as at its start, and stand in front of it."""
+        """Make the scheduler's policy object anew, as at its start, and stand in front of it."""
         scheduler = self._scheduler
         scheduler.schedule_policy = self._policy.flag
         scheduler.init_schedule_policy()
@@ -65,7 +65,7 @@ class Control:
         if self.failures >= MOST_FAILURES or not self._full(running_batch):
             return []
         candidates = [request for request in running_batch.reqs if not request.finished()]
-        victims = self._guarded(lambda: self._policy.victims(candidates, waiting), [])
+        victims: list[Any] = self._guarded(lambda: self._policy.victims(candidates, waiting), [])
         if victims:
             self._release(running_batch, victims)
         return victims

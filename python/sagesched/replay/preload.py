@@ -1,7 +1,7 @@
 """What a fork server imports once, so that each of its processes starts with SGLang in memory.
 
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sagesched.replay.preload"])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["sagesched.replay.preload"])
 """
 
 from __future__ import annotations

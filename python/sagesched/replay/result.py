@@ -94,11 +94,12 @@ class RunResult:
         computed = self.prefill_tokens - self.recomputed_tokens
         return self.cached_tokens / max(1, self.cached_tokens + computed)
 
-    def tpot_s(self) -> Floats:
-        """Time per output token after the first, of the requests with more than one."""
-        more = self.output_tokens > 1
-        tokens = self.output_tokens[more] - 1
-        return np.asarray((self.last_s - self.first_s)[more] / tokens, dtype=np.float64)
+    def tpot_s(self, start: int = 0) -> Floats:
+        """Time per output token after the first, of requests ``start`` on with more than one."""
+        tokens = self.output_tokens[start:]
+        decoding = (self.last_s - self.first_s)[start:]
+        more = tokens > 1
+        return np.asarray(decoding[more] / (tokens[more] - 1), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def summarise(
     """The row of a run.
 
     Args:
-        skip: share of the first arrivals that do not count (the warm-up), 0..1.
+        skip: share of the first arrivals whose times do not count (the warm-up), 0..1; counts
+            and rates are of the whole run.
 
     Raises:
         ValueError: nothing was served.
@@ -155,7 +157,7 @@ def summarise(
     ends = np.sort(result.last_s)
     low, high = int(0.1 * len(ends)), int(0.9 * len(ends))
     middle = ends[min(high, len(ends) - 1)] - ends[low]
-    tpot = result.tpot_s()
+    tpot = result.tpot_s(start)
     p50, p95, p99 = np.percentile(ttlt, [50, 95, 99]).tolist()
     return Row(
         policy=policy,
@@ -172,7 +174,7 @@ def summarise(
         p99_ttft_s=float(np.percentile(ttft, 99)),
         mean_tpot_s=float(tpot.mean()) if len(tpot) else 0.0,
         p99_tpot_s=float(np.percentile(tpot, 99)) if len(tpot) else 0.0,
-        max_stall_s=float(result.max_gap_s.max()),
+        max_stall_s=float(result.max_gap_s[start:].max()),
         throughput_rps=len(ends) / float(ends[-1] - result.arrival_s[0] or 1.0),
         throughput_mid80_rps=(high - low) / float(middle) if middle > 0 else 0.0,
         preemptions=int(result.preemptions.sum()),

@@ -91,9 +91,7 @@ def checked(requests: Iterable[TraceRequest], name: str) -> Iterator[TraceReques
         if not request.prompt:
             raise TraceError(f"{name}: request {number} has an empty prompt")
         if not (min(request.prompt) >= 0 and max(request.prompt) < VOCABULARY):
-            raise TraceError(
-                f"{name}: request {number} has a token id outside 0..{VOCABULARY - 1}"
-            )
+            raise TraceError(f"{name}: request {number} has a token id outside 0..{VOCABULARY - 1}")
         if request.output_tokens < 1:
             raise TraceError(
                 f"{name}: request {number} has {request.output_tokens} output tokens, at least 1 "

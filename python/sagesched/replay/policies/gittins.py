@@ -1,6 +1,8 @@
-"""The shipped policy: nothing of it is here, the plug-in runs inside the scheduler as in a server."""
+"""The shipped policy: nothing of it is here, the plug-in runs as in a server."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from sagesched.replay.policies.base import Policy
 
@@ -11,5 +13,5 @@ class Gittins(Policy):
     name = flag = "gittins"
     source = "this package: sagesched.plugin"
     uses = "distribution"
-    settings = {"dial": -1.0}  # -1: the plug-in's default
-    variables = {"dial": "SAGESCHED_DIAL"}
+    settings: ClassVar = {"dial": -1.0}  # -1: the plug-in's default
+    variables: ClassVar = {"dial": "SAGESCHED_DIAL"}
