@@ -52,11 +52,13 @@ class Mark:
     Attributes:
         requests: arrived so far.
         seconds: real seconds since the first one.
+        cpu_s: processor seconds since then.
         resident_mib, peak_mib: memory of the process.
     """
 
     requests: int
     seconds: float
+    cpu_s: float
     resident_mib: float
     peak_mib: float
 
@@ -82,7 +84,7 @@ class Watch:
     def __init__(self, expected: int, budget_s: float) -> None:
         self._at = {max(1, int(share * expected)) for share in MARKS}
         self._budget_s = budget_s
-        self._start = REAL_PERF_COUNTER()
+        self._start, self._cpu_start = REAL_PERF_COUNTER(), time.process_time()
         self.marks: list[Mark] = []
 
     def through(self, requests: Iterator[TraceRequest]) -> Iterator[TraceRequest]:
@@ -105,7 +107,8 @@ class Watch:
             line.split(":")[0]: line.split()[1] for line in status.splitlines() if "kB" in line
         }
         resident, peak = (int(sizes[name]) / 1024 for name in ("VmRSS", "VmHWM"))
-        self.marks.append(Mark(number, seconds, resident, peak))
+        cpu_s = time.process_time() - self._cpu_start
+        self.marks.append(Mark(number, seconds, cpu_s, resident, peak))
         print(f"{number:,} requests, {seconds:.0f} s, {resident:.0f} MiB", flush=True)
 
 
@@ -137,11 +140,11 @@ def growth(marks: list[Mark]) -> float:
     return (last.resident_mib - first.resident_mib) * 2**20 / (last.requests - first.requests)
 
 
-def report(made: Origin, result: RunResult, marks: list[Mark], asked: int, cpu_s: float) -> str:
+def report(made: Origin, result: RunResult, marks: list[Mark], asked: int) -> str:
     """Markdown."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     exact = bool((result.output_tokens == result.true_tokens).all())
-    served = len(result.last_s)
+    served, end = len(result.last_s), marks[-1]
     how_many = f"{served:,} of {asked:,} requests served"
     if served < asked:
         how_many += ": the budget was spent, the rest was not replayed"
@@ -151,17 +154,18 @@ def report(made: Origin, result: RunResult, marks: list[Mark], asked: int, cpu_s
     )
     return f"""# Replay: a trace of a million requests
 
-`python -m bench.replay_million` at commit {made.commit} (sources {made.code}), SGLang {made.sglang},
-{made.hardware}; load average of the machine at the end: {load}.
+`python -m bench.replay_million` at commit {made.commit} (sources {made.code}), SGLang
+{made.sglang}, {made.hardware}; load average of the machine at the end: {load}.
 
 fcfs, {ENGINE.pool_tokens:,} pool tokens, {ENGINE.max_running} running, mixed prefill; prompts of 8
 to 16 tokens, outputs of 1 to 4, streamed from a file in our own format.
 
 - {how_many}
 - every output exactly as long as it must be: {"yes" if exact else "NO"}
-- {served / marks[-1].seconds * 60:,.0f} requests a minute; {served / cpu_s * 60:,.0f} in a minute of
-  processor time; {result.steps:,} steps; at most {result.timeline.waiting.max()} requests waiting
-- {marks[-1].peak_mib:.0f} MiB at the most, SGLang itself included
+- {served / end.seconds * 60:,.0f} requests a minute; {served / end.cpu_s * 60:,.0f} in a minute
+  of processor time; {result.steps:,} steps; at most {result.timeline.waiting.max()}
+  requests waiting
+- {end.peak_mib:.0f} MiB at the most, SGLang itself included
 
 | requests so far | real seconds | resident MiB | peak MiB |
 |---:|---:|---:|---:|
@@ -183,10 +187,8 @@ def main() -> int:
         file = Path(folder) / "million.jsonl"
         write_trace(file, options.requests)
         made = origin(RealBackend().versions()["sglang"])
-        before_s = time.process_time()
         result, marks = run(file, options.requests, 60 * options.budget_min)
-        cpu_s = time.process_time() - before_s
-    text = report(made, result, marks, options.requests, cpu_s)
+    text = report(made, result, marks, options.requests)
     (options.out / "replay_million.md").write_text(text)
     wrong = bool((result.output_tokens != result.true_tokens).any())
     return int(wrong or growth(marks) > MOST_BYTES_A_REQUEST)

@@ -50,7 +50,7 @@ def _about(comparison: Comparison, command: str) -> str:
     named = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]} only"
     return (
         f"`{command}` at commit {origin.commit} (sources {origin.code}), SGLang {origin.sglang}, "
-        f"{origin.hardware}; {wall_s / 60:.0f} core-minutes of runs.\n\n"
+        f"{origin.hardware}; {wall_s / 60:.0f} minutes of runs, all processes together.\n\n"
         f"SGLang's own scheduler in virtual time, {STEP_TIME.model} on {STEP_TIME.gpu} (a roofline "
         f"from data sheets, not calibrated on that GPU), {comparison.n} requests a run, the first "
         f"{WARM_UP:.0%} not counted. Policies that predict do so with the {PREDICTOR} predictor, "

@@ -14,8 +14,16 @@ from bench.demo.engine import Engine
 from bench.demo.progress import Progress, say
 from bench.demo.replay import make_replay
 from bench.demo.run import Bench
-from bench.demo.workload import Workload
-from bench.validation.runs import LOADS, POLICIES, Real, Times, arrivals_of, key
+from bench.validation.runs import (
+    POLICIES,
+    SCENARIOS,
+    Real,
+    Scenario,
+    Times,
+    arrivals_of,
+    key,
+    workload_of,
+)
 from cpu_engine.eos_at import eos_at_params
 from sagesched.replay.calibrate import calibrate, summary
 from sagesched.replay.fitted import FittedStepTime
@@ -31,28 +39,43 @@ DISTURBED, ATTEMPTS = 1.04, 4
 compared here, so the run is repeated, so many times at most."""
 
 
-def measure(work: Workload, seed: int, engine: Engine) -> tuple[Real, FittedStepTime]:
-    """Calibrate, find the saturation, and run every policy at every load."""
-    replay = make_replay(Path(engine.model))
+def calibrated(engine: Engine, requests: int) -> tuple[Real, FittedStepTime]:
+    """The step-time model and the saturation, without runs."""
     with tempfile.TemporaryDirectory() as logs:
-        bench = Bench(engine, work, replay, 1.0, seed, Path(logs))
+        bench = bench_of(engine, SCENARIOS[0], requests, Path(logs))
         with bench.server("fcfs") as server:
             # The engine keeps its pace only in steps with a logit processor.
-            params = eos_at_params(10**9, replay.eos)
+            params = eos_at_params(10**9, bench.replay.eos)
             body = {
-                "custom_logit_processor": replay.processor,
-                "sampling_params": {"custom_params": params, **replay.sampling},
+                "custom_logit_processor": bench.replay.processor,
+                "sampling_params": {"custom_params": params, **bench.replay.sampling},
             }
             model = calibrate(Server(server.url, body), max_prompt=LONGEST_PROBE, name="tiny Llama")
             say(summary(model))
             limit = bench.measure_saturation(server)
-        say(f"saturation: {limit.requests_per_s:.2f} requests/s")
-        real = Real(seed, len(work.timed), limit.requests_per_s, {})
-        for load in LOADS:
-            for policy in POLICIES:
-                times = serve_undisturbed(bench, policy, arrivals_of(real, load), model)
-                real.runs[key(policy, load)] = times
-    return real, model
+    say(f"saturation: {limit.requests_per_s:.2f} requests/s")
+    return Real(requests, limit.requests_per_s, {}), model
+
+
+def run_missing(engine: Engine, real: Real, model: FittedStepTime, file: Path) -> None:
+    """Every policy in every scenario, unless kept from before; saved after each."""
+    for scenario in SCENARIOS:
+        arrivals = arrivals_of(scenario, real.requests, real.saturation_rps)
+        for policy in POLICIES:
+            name = key(policy, scenario)
+            if name in real.runs:
+                continue
+            say(name)
+            with tempfile.TemporaryDirectory() as logs:
+                bench = bench_of(engine, scenario, real.requests, Path(logs))
+                real.runs[name] = serve_undisturbed(bench, policy, arrivals, model)
+            real.save(file)
+
+
+def bench_of(engine: Engine, scenario: Scenario, requests: int, logs: Path) -> Bench:
+    """The demo's way to start servers."""
+    replay = make_replay(Path(engine.model))
+    return Bench(engine, workload_of(scenario, requests), replay, 1.0, scenario.seed, logs)
 
 
 def serve_undisturbed(

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.demo.engine import Engine
 from bench.demo.workload import Workload
-from bench.validation.runs import LOADS, POLICIES, Real, Times, arrivals_of, key
+from bench.validation.runs import (
+    POLICIES,
+    SCENARIOS,
+    Real,
+    Times,
+    arrivals_of,
+    key,
+    workload_of,
+)
 from sagesched.replay.fitted import FittedStepTime
+from sagesched.replay.steptime import Step
 from sagesched.replay.trace import FIRST_PROMPT_TOKEN, TraceRequest
+
+if TYPE_CHECKING:
+    from sagesched.replay.engine import EngineConfig
+    from sagesched.replay.harness import Harness
+
+SETTINGS = ("pool_tokens", "max_running", "context", "chunk", "page_size", "mixed", "overlap")
+"""Of the server, as it tells them itself."""
 
 
 class DemoTrace:
@@ -39,27 +58,57 @@ class DemoTrace:
 
 
 def replay_all(
-    work: Workload, engine: Engine, real: Real, model: FittedStepTime
+    engine: Engine, real: Real, model: FittedStepTime, slowness: float = 1.0
 ) -> dict[str, Times]:
-    """Every policy at every load, in virtual time."""
+    """Every policy in every scenario, in virtual time; with steps ``slowness`` times as long."""
     from sagesched.replay.engine import EngineConfig
-    from sagesched.replay.harness import Harness
     from sagesched.replay.predictors import Shipped
 
-    names = ("pool_tokens", "max_running", "context", "chunk", "page_size", "mixed", "overlap")
-    harness = Harness(EngineConfig(**{name: model.engine[name] for name in names}))
-    trace = DemoTrace(work, engine.model)
+    harness = _harness(EngineConfig(**{name: model.engine[name] for name in SETTINGS}))
+    slowed = Slowed(model, slowness)
     runs = {}
-    for load in LOADS:
+    for scenario in SCENARIOS:
+        trace = DemoTrace(workload_of(scenario, real.requests), engine.model)
+        arrivals = arrivals_of(scenario, real.requests, real.saturation_rps)
         for policy in POLICIES:
             result = harness.run(
-                trace.at(arrivals_of(real, load)),
+                trace.at(arrivals),
                 policy=policy,
-                step_time=model,
+                step_time=slowed,
                 predictions=Shipped(harness.grid),
                 max_output_tokens=trace.max_output_tokens,
             )
             if result.refused or result.fallbacks:
                 raise RuntimeError(f"{policy}: {result.refused} refused, {result.notes}")
-            runs[key(policy, load)] = Times(result.ttlt_s.tolist(), result.ttft_s.tolist())
+            times = Times(result.ttlt_s.tolist(), result.ttft_s.tolist())
+            runs[key(policy, scenario)] = times
     return runs
+
+
+@dataclass(frozen=True)
+class Slowed:
+    """A calibrated model with all steps longer by a factor."""
+
+    model: FittedStepTime
+    factor: float
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.model.name} x {self.factor:g}"
+
+    @property
+    def request_overhead_s(self) -> float:
+        """Outside the steps: unchanged."""
+        return self.model.request_overhead_s
+
+    def seconds(self, step: Step) -> float:
+        """Duration of a step."""
+        return self.factor * self.model.seconds(step)
+
+
+@functools.cache
+def _harness(config: EngineConfig) -> Harness:
+    from sagesched.replay.harness import Harness
+
+    return Harness(config)

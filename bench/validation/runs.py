@@ -9,10 +9,38 @@ from pathlib import Path
 import numpy as np
 
 from bench.demo.arrivals import poisson_arrivals
+from bench.demo.workload import Workload, built_in
 
 POLICIES = ("fcfs", "lpm", "gittins")
-LOADS = (None, 0.8, 1.1)
-"""Of the measured fcfs saturation; None: all requests at once."""
+HEAVY = 1.1
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A load on a sample of requests and arrivals.
+
+    Attributes:
+        load: arrival rate over the measured fcfs saturation; None: all requests at once.
+        seed: of the sample.
+    """
+
+    load: float | None
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """For tables."""
+        return "at once" if self.load is None else f"load {self.load:g}"
+
+
+SCENARIOS = (
+    Scenario(None, 0),
+    Scenario(0.8, 0),
+    Scenario(HEAVY, 0),
+    Scenario(HEAVY, 1),
+    Scenario(HEAVY, 2),
+)
+"""Above saturation one sample says little: a request's luck early on decides about many."""
 
 
 @dataclass(frozen=True)
@@ -44,36 +72,44 @@ class Real:
     """What the real server did; kept in a file between runs.
 
     Attributes:
-        saturation_rps: measured under fcfs.
-        runs: by ``key(policy, load)``.
+        requests: per run.
+        saturation_rps: measured under fcfs with the first scenario's sample; other samples have
+            other mean lengths.
+        runs: by ``key(policy, scenario)``; grows.
     """
 
-    seed: int
     requests: int
     saturation_rps: float
     runs: dict[str, Times]
 
     def save(self, path: Path) -> None:
+        """Write it as JSON."""
         path.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, path: Path) -> Real:
+        """Read what ``save`` wrote."""
         values = json.loads(path.read_text())
         runs = {name: Times(**run) for name, run in values.pop("runs").items()}
         return cls(runs=runs, **values)
 
 
-def key(policy: str, load: float | None) -> str:
-    return f"{policy} {name_of(load)}"
+def key(policy: str, scenario: Scenario) -> str:
+    """Name of a run."""
+    return f"{policy} {scenario.title} {scenario.seed}"
 
 
-def name_of(load: float | None) -> str:
-    return "at once" if load is None else f"load {load:g}"
+def workload_of(scenario: Scenario, requests: int) -> Workload:
+    """The demo's workload; nothing is learned beforehand."""
+    return built_in(seed=scenario.seed, learn=0, requests=requests)
 
 
-def arrivals_of(real: Real, load: float | None) -> list[float]:
-    """The same for the server and the replay."""
-    if load is None:
-        return [0.0] * real.requests
-    rate = load * real.saturation_rps
-    return poisson_arrivals(seed=real.seed, requests=real.requests, rate_rps=rate)
+def arrivals_of(scenario: Scenario, requests: int, saturation_rps: float) -> list[float]:
+    """Seconds; the same for the server and the replay."""
+    if scenario.load is None:
+        return [0.0] * requests
+    first, this = (
+        workload_of(each, requests).mean_output_tokens for each in (SCENARIOS[0], scenario)
+    )
+    rate = scenario.load * saturation_rps * first / this
+    return poisson_arrivals(seed=scenario.seed, requests=requests, rate_rps=rate)
