@@ -1,0 +1,264 @@
+"""The state of one run, and what SGLang's scheduler calls instead of the outside world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from sagesched.lengths import LengthGrid
+from sagesched.replay.clock import REAL_PERF_COUNTER, START_S, VirtualClock, VirtualEvent
+from sagesched.replay.control import Control
+from sagesched.replay.engine import EOS_TOKEN, EngineConfig, Seams
+from sagesched.replay.policies.base import Known, Policy, Situation
+from sagesched.replay.predictors import Predictions
+from sagesched.replay.recorder import Live, Recorder
+from sagesched.replay.result import RunResult
+from sagesched.replay.sglang_request import tokenized
+from sagesched.replay.steptime import Step, StepTime
+from sagesched.replay.trace import LAST_PROMPT_TOKEN, VOCABULARY, TraceRequest
+from sagesched.replay.work import PrefillBooks, decode_work
+
+OUTPUT_TOKENS = 64
+"""Token ids a request's output goes through in turn, in a range of its own as far as they reach:
+two outputs must not look alike in the radix cache."""
+
+OUTPUT_RANGES = (VOCABULARY - LAST_PROMPT_TOKEN) // OUTPUT_TOKENS
+MOST_IDLE_TURNS = 1_000
+
+
+class Engine(Protocol):
+    """What a run needs of the harness."""
+
+    config: EngineConfig
+    grid: LengthGrid
+    scheduler: Any
+    seams: Seams
+
+
+class Run:
+    """The state of one run; its methods are what the scheduler calls."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        policy: type[Policy],
+        settings: dict[str, float],
+        step_time: StepTime,
+        predictions: Predictions | None,
+        max_output_tokens: int,
+    ) -> None:
+        from sglang.srt.managers.utils import GenerationBatchResult
+
+        self.make_result = GenerationBatchResult
+        self.scheduler = engine.scheduler
+        self.seams = engine.seams
+        self.grid = engine.grid
+        self.overlap = engine.config.overlap
+        self.policy = policy
+        self.settings = settings
+        self.step_time = step_time
+        self.predictions = predictions if policy.uses == "distribution" else None
+        self.max_output_tokens = max_output_tokens
+        self.clock = VirtualClock()
+        self.recorder = Recorder()
+        self.live: dict[str, Live] = {}
+        slots, pool = engine.config.max_running, engine.config.pool_tokens
+        full_step = Step(decode_requests=slots, decode_kv_tokens=pool // 2)
+        self.situation = Situation(slots, pool, step_time.seconds(full_step))
+        self.prefill = PrefillBooks(self.live, self.recorder, policy.swap_is_free)
+        self.control = Control(self.scheduler, policy(self.situation, settings), self.live)
+        overhead = float(getattr(step_time, "request_overhead_s", 0.0))
+        self.delay = overhead + (self.predictions.seconds if self.predictions else 0.0)
+        self.device_free = 0.0
+        self.decode_seconds = 0.0
+        self.decode_steps = 0
+        self.idle_turns = 0
+        self.coming: TraceRequest | None = None
+        self.trace: Iterator[TraceRequest] = iter(())
+
+    def go(self, trace: Iterator[TraceRequest]) -> RunResult:
+        self._reset()
+        self.trace = trace
+        self.coming = next(trace)
+        started = REAL_PERF_COUNTER()
+        with self.clock.installed():
+            self.control.install()
+            if self.overlap:
+                self.scheduler.event_loop_overlap()
+            else:
+                self.scheduler.event_loop_normal()
+        return self._result(REAL_PERF_COUNTER() - started)
+
+    def _result(self, wall_s: float) -> RunResult:
+        fallbacks = self.control.failures + self._plugin_failures()
+        notes = []
+        if self.control.first_failure:
+            notes.append(f"{self.policy.name} raised {self.control.first_failure}")
+        return self.recorder.result(fallbacks=fallbacks, wall_s=wall_s, notes=tuple(notes))
+
+    def _plugin_failures(self) -> int:
+        from sagesched.plugin.state import state_of
+
+        state = state_of(self.scheduler.policy)
+        return 0 if state is None else int(state.failures)
+
+    def _reset(self) -> None:
+        """An idle scheduler as after its start; its radix cache empty."""
+        from sglang.srt.managers.schedule_batch import ScheduleBatch
+
+        scheduler = self.scheduler
+        scheduler.last_batch = None
+        scheduler.chunked_req = None
+        scheduler.waiting_queue.clear()
+        if getattr(scheduler, "result_queue", None):
+            scheduler.result_queue.clear()
+        scheduler.running_batch = ScheduleBatch(reqs=[], batch_is_full=False)
+        if not scheduler.flush_cache():
+            raise RuntimeError("replay: the scheduler of an earlier run is not idle")
+        scheduler.forward_ct = 0
+        scheduler.processed_tokens_counter = 0
+        scheduler.new_token_ratio_tracker.reset()
+        scheduler._prev_step = None
+        scheduler._prev_prefill_end_ts = None
+        scheduler.gracefully_exit = False
+        scheduler.request_receiver = self
+        scheduler.tp_worker.forward_batch_generation = self.forward
+        self.seams.emit = self.emit
+        self.seams.before_admission = self.control.before_admission
+        self.seams.entered = self.control.entered
+
+    # What the scheduler calls: requests come in, a batch is computed, tokens go out.
+
+    def recv_requests(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """The requests that are due; an idle scheduler sleeps until the next one."""
+        if self.coming is None and self.recorder.ended == len(self.recorder.arrival):
+            self.scheduler.gracefully_exit = True
+            return []
+        self.idle_turns += 1
+        if self.coming is not None and self._idle():
+            self.clock.now = max(self.clock.now, self._due(self.coming))
+        elif self.idle_turns > MOST_IDLE_TURNS:
+            raise RuntimeError(
+                f"replay: SGLang's scheduler does not go on, with {len(self.live)} requests "
+                "unfinished; does the KV pool hold the longest of them?"
+            )
+        due = []
+        while self.coming is not None and self._due(self.coming) <= self.clock.now:
+            due.append(self._arrive(self.coming))
+            self.coming = next(self.trace, None)
+        return due
+
+    def forward(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """Compute a batch: its scripted tokens, and the time it takes."""
+        import torch
+
+        extends = batch.forward_mode.is_extend()
+        step = self.prefill.work(batch) if extends else decode_work(batch)
+        seconds = self.step_time.seconds(step)
+        self._advance(step, seconds)
+        tokens = [self._next_token(request) for request in batch.reqs]
+        result = self.make_result(
+            logits_output=None,
+            next_token_ids=torch.tensor(tokens, dtype=torch.int64),
+            can_run_cuda_graph=False,
+        )
+        result.virtual_event = VirtualEvent(self.clock, self.device_free)
+        return result
+
+    def emit(self, requests: list[Any]) -> None:
+        """The scheduler streams what its requests have produced."""
+        now = self.clock.now - START_S
+        for request in requests:
+            live = self.live.get(request.rid)
+            if live is None:
+                continue
+            if request.finished():
+                self._leave(request, live, now)
+            elif request.output_ids:
+                self.recorder.token(live, now)
+
+    # Their parts.
+
+    def _idle(self) -> bool:
+        scheduler = self.scheduler
+        return (
+            not self.live
+            or self.idle_turns > 5  # nothing that could run: only an arrival changes that
+            or (
+                scheduler.last_batch is None
+                and scheduler.running_batch.is_empty()
+                and not scheduler.waiting_queue
+                and scheduler.chunked_req is None
+                and not getattr(scheduler, "result_queue", None)
+            )
+        )
+
+    def _due(self, request: TraceRequest) -> float:
+        return START_S + request.arrival_s + self.delay
+
+    def _arrive(self, request: TraceRequest) -> Any:
+        number = self.recorder.arrived(
+            request.arrival_s, len(request.prompt), request.output_tokens, request.cluster
+        )
+        rid = f"r{number:09d}"
+        length = min(request.output_tokens, self.max_output_tokens)
+        first = LAST_PROMPT_TOKEN + OUTPUT_TOKENS * (number % OUTPUT_RANGES)
+        self.live[rid] = Live(number, length, first)
+        predicted = None
+        if self.predictions is not None:
+            room = max(1, self.grid.max_tokens - len(request.prompt))
+            predicted = self.predictions.predict(number, request)
+            predicted = predicted.capped(min(room, self.max_output_tokens))
+        truth = length if self.policy.uses == "truth" else 0
+        known = Known(number, self.clock.now - START_S, predicted, truth, request.cluster)
+        self.situation.enter(rid, known)
+        carried = predicted if self.policy.flag == "gittins" else None
+        return tokenized(rid, request.prompt, self.max_output_tokens, carried)
+
+    def _next_token(self, request: Any) -> int:
+        """By its position, which the KV length tells: right under overlap and retraction, too."""
+        live = self.live.get(request.rid)
+        if live is None:
+            return EOS_TOKEN
+        position = int(request.kv.kv_allocated_len) - len(request.origin_input_ids) + 1
+        if position >= live.output_tokens:
+            return EOS_TOKEN
+        return live.first_token + position % OUTPUT_TOKENS
+
+    def _advance(self, step: Step, seconds: float) -> None:
+        if not seconds > 0:
+            raise ValueError(f"{self.step_time.name}: a step of {seconds} s for {step}")
+        if self.overlap:  # the host goes on while the device computes, and its share is hidden
+            hidden = float(getattr(self.step_time, "overhead_s", 0.0))
+            self.device_free = max(self.clock.now, self.device_free) + seconds - hidden
+        else:
+            self.clock.now += seconds
+        self.idle_turns = 0
+        situation = self.situation
+        situation.now_s = self.clock.now - START_S
+        situation.step += 1
+        situation.processed_tokens += step.decode_requests + step.prefill_tokens
+        if step.decode_requests and not step.prefill_tokens:
+            self.decode_seconds += seconds
+            self.decode_steps += 1
+            situation.token_s = self.decode_seconds / self.decode_steps
+        waiting = len(self.scheduler.waiting_queue)
+        self.recorder.step(situation.now_s, waiting, len(self.live) - waiting, self._kv_use)
+
+    def _kv_use(self) -> float:
+        scheduler = self.scheduler
+        free = scheduler.token_to_kv_pool_allocator.available_size()
+        evictable = scheduler.tree_cache.evictable_size()
+        return float(1.0 - (free + evictable) / scheduler.max_total_num_tokens)
+
+    def _leave(self, request: Any, live: Live, now: float) -> None:
+        del self.live[request.rid]
+        known = self.situation.known(request)
+        self.situation.leave(request.rid)
+        if type(request.finished_reason).__name__ == "FINISH_ABORT":
+            self.recorder.refuse()
+            return
+        self.recorder.token(live, now)
+        self.recorder.end(live, request, now, known.preemptions)
+        if self.predictions is not None:
+            self.predictions.finished(live.number, len(request.output_ids))
