@@ -24,6 +24,8 @@ from sagesched.replay.probe_plan import Prompts, decode_plan, prefill_plan
 from sagesched.replay.server_info import ServerInfo
 from sagesched.replay.steptime import Step
 
+from .serving import start_server
+
 DECODE_S, PREFILL_S = 0.003, 0.012
 SMALL = ["--max-batch", "2", "--max-prompt", "64", "--tokens", "40", "--repeats", "1"]
 INFO = ServerInfo("m", "0", 20_000, 16, 4096, 2048, 1, False, True, 1.0, 1)
@@ -287,3 +289,21 @@ def test_plans_stay_within_what_the_server_holds() -> None:
     prefills = prefill_plan(INFO, max_prompt=100_000)
     assert max(p.requests * p.tokens for p in prefills) == 2048
     assert {p.requests for p in prefills} == {1, 2, 4, 8}
+
+
+@pytest.mark.server
+def test_a_real_server_is_measured_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sagesched.replay.calibrate.POOR_FIT", float("inf"))  # a busy machine
+    file = tmp_path / "model.json"
+    arguments = ("--max-running-requests", "4", "--max-total-tokens", "5000")
+    with start_server(*arguments, "--disable-overlap-schedule") as server:
+        assert _calibrate(server.url, *SMALL, "--json", str(file)) == 0
+    model = FittedStepTime.load(file)
+    told = {"max_running": 4, "pool_tokens": 5000, "overlap": False, "mixed": False, "page_size": 1}
+    assert model.engine.items() >= told.items()
+    assert model.limits["decode_requests"] == 2
+    assert model.seconds(Step(decode_requests=1, decode_kv_tokens=50)) > 1e-4
+    assert model.seconds(Step(0, 0, 64, 2048.0, 1)) > 1e-4
+    assert "relative error" in capsys.readouterr().out

@@ -78,7 +78,9 @@ def run(options: argparse.Namespace) -> int:
         return 1
     print(summary(model))
     if options.json is not None:
-        print(f"written to {options.json}; use it with: sagesched replay --step-time FILE")
+        print(
+            f"written to {options.json}; use it with: sagesched replay --step-time {options.json}"
+        )
     return 0
 
 
