@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
+from bench.demo import engine as demo_engine
+from cpu_engine import eos_at
 from cpu_engine.pace import STEP_VARIABLE, Pace
 from cpu_engine.server import EngineServer
 
@@ -58,3 +64,27 @@ def test_without_a_pace_nothing_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_hands_its_pace_on() -> None:
     assert EngineServer("model", step_ms=8.0).environment()[STEP_VARIABLE] == "8.0"
     assert EngineServer("model").environment()[STEP_VARIABLE] == "0.0"
+
+
+def test_the_logit_processor_ends_every_step_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(eos_at, "_pace", Pace(0.010, lambda: clock.now, clock.sleep))
+    processor: Any = eos_at.EosAt()
+    for _ in range(4):
+        processor(np.zeros((3, 8)), [{}, None, {}])  # a batch of three, none of them replayed
+    assert clock.slept == pytest.approx(0.030)  # the first step begins when the engine does
+
+
+def test_the_demo_paces_the_cpu_engine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step_ms(cpu: bool, asked: float | None) -> float:
+        monkeypatch.setattr(demo_engine, "has_gpu_engine", lambda: not cpu)
+        made = demo_engine.make_engine("a-model", None, asked, ())
+        assert made.server("fcfs", Path("log")).step_ms == made.step_ms
+        assert ("steps of" in demo_engine.hardware(made)) == (made.step_ms > 0)
+        return made.step_ms
+
+    monkeypatch.setattr(demo_engine, "gpu_name", lambda: "a GPU")
+    assert step_ms(True, None) == demo_engine.CPU_STEP_MS
+    assert step_ms(True, 0.0) == 0.0
+    assert step_ms(False, None) == 0.0
+    assert step_ms(False, 20.0) == 20.0

@@ -157,6 +157,9 @@ def test_a_machine_that_was_busy_during_one_policy_is_noticed() -> None:
     assert busy_machine({"fcfs": run(0.5), "gittins": run(0.5)}) == ""
     assert "100 to 200 output tokens/s" in busy_machine({"fcfs": run(0.5), "gittins": run(0.25)})
     assert busy_machine({"fcfs": result([failed()])}) == ""
+    a_tenth_slower = {"fcfs": run(0.5), "gittins": run(0.55)}
+    assert busy_machine(a_tenth_slower) == ""
+    assert "output tokens/s" in busy_machine(a_tenth_slower, paced=True)
 
 
 def test_predictions_tell_the_families_apart() -> None:

@@ -73,7 +73,7 @@ def compare(options: cli.Options, bench: Bench) -> int:
         f"{engine.hardware(bench.engine)}, load {bench.load:g} x saturation, "
         f"{len(bench.workload.timed)} requests, {bench.engine.max_running} slots"
     )
-    _say_results(title, bench.workload, results, families, note)
+    _say_results(title, bench.workload, results, families, note, paced=bench.engine.step_ms > 0)
     if found.kept:
         say(f"\n{found.kept}")
     save_plot(options.plot, title, runs, results)
@@ -103,6 +103,8 @@ def _say_results(
     results: dict[str, report.PolicyResult],
     families: Sequence[report.FamilyRow],
     note: str,
+    *,
+    paced: bool,
 ) -> None:
     say(
         f"\n{title}; seconds, measured by the client from when a request was due. "
@@ -110,7 +112,7 @@ def _say_results(
         "before the clock started.\n"
     )
     say(tables.policy_table(results))
-    if warning := report.busy_machine(results):
+    if warning := report.busy_machine(results, paced=paced):
         say(f"\n{warning}")
     for policy, result in results.items():
         if result.first_error:

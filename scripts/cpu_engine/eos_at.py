@@ -56,16 +56,18 @@ class EosAt:
     ) -> torch.Tensor:
         """Change ``logits`` [rows, vocabulary] in place; one entry of the list per row."""
         _pace.end_step()  # called once a step, for the whole batch
-        rows = [(i, p) for i, p in enumerate(custom_param_list or []) if "n" in p and "eos" in p]
+        rows = [
+            (i, p) for i, p in enumerate(custom_param_list or []) if p and "n" in p and "eos" in p
+        ]
         if not rows:
             return logits
         # One assignment for the whole batch: a tensor operation per row would cost more than
         # the step of a tiny model.
         logits[[i for i, _ in rows], [int(p["eos"]) for _, p in rows]] = -math.inf
-        for i, params in rows:
-            if next_token_number(params["__req__"]) == int(params["n"]):
+        for i, p in rows:
+            if next_token_number(p["__req__"]) == int(p["n"]):
                 logits[i, :] = -math.inf
-                logits[i, int(params["eos"])] = 0.0
+                logits[i, int(p["eos"])] = 0.0
         return logits
 
 

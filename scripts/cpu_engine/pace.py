@@ -17,7 +17,10 @@ STEP_VARIABLE = "CPU_ENGINE_STEP_MS"
 
 
 class Pace:
-    """Steps that end at least ``step_s`` seconds apart; 0 changes nothing."""
+    """Steps that end ``step_s`` seconds apart where they take less; 0 changes nothing.
+
+    A sleep that took too long shortens the next step; a step that did is not made up for.
+    """
 
     def __init__(
         self,
