@@ -83,7 +83,8 @@ def test_wheel_carries_code_and_types_only(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = [n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n]
     assert {Path(n).parts[0] for n in names} == {"sagesched"}
-    assert {Path(n).suffix for n in names} <= {".py", ".pyi", ".so", ".typed"}
+    assert {Path(n).suffix for n in names} <= {".py", ".pyi", ".so", ".typed", ".css", ".js"}
+    assert {"sagesched/replay/report/page.css", "sagesched/replay/report/page.js"} <= set(names)
     assert sum(n.endswith(".so") for n in names) == 1
     assert {"sagesched/py.typed", "sagesched/_core.pyi"} <= set(names)
 

@@ -43,7 +43,7 @@ PATCHES = Path(__file__).parent.parent / "patches"
 
 CPU_KEYWORDS = (
     'device="cpu", attention_backend="torch_native", sampling_backend="pytorch", '
-    'grammar_backend="none"'
+    'grammar_backend="none", max_total_tokens=65536'  # else the pool takes most of the memory
 )
 
 
