@@ -132,7 +132,7 @@ class Backend(Protocol):
 class RealBackend:
     """The parts that ship; each is imported where it is needed."""
 
-    preload: str | None = "sagesched.replay.quiet_preload"
+    preload: str | None = "sagesched.replay.preload"
 
     def policies(self) -> Mapping[str, type[Policy]]:
         """The registry."""

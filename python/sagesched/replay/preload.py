@@ -7,9 +7,17 @@ context.set_forkserver_preload(["sagesched.replay.preload"])
 from __future__ import annotations
 
 import contextlib
+import io
+import warnings
 
 from sagesched.replay.engine import require_sglang
 
-# A failure shows again, as an error with its reason, in the process that needs SGLang.
-with contextlib.suppress(RuntimeError):
+with (
+    # A failure shows again, as an error with its reason, in the process that needs SGLang.
+    contextlib.suppress(RuntimeError),
+    warnings.catch_warnings(),  # SGLang warns at its import of hardware that is not here
+    contextlib.redirect_stdout(io.StringIO()),
+    contextlib.redirect_stderr(io.StringIO()),
+):
+    warnings.simplefilter("ignore")
     require_sglang()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sagesched.gittins import gittins_index
 from sagesched.replay.policies.base import Policy, Release, Situation
 from sagesched.replay.policies.notes import at_age, predicted
-from sagesched.replay.policies.preempt import give_way
+from sagesched.replay.policies.preempt import outdone
 
 
 def index_at(situation: Situation, request: Any, age: int) -> float:
@@ -57,11 +57,4 @@ class GittinsSoft(Policy):
 
     def victims(self, running: Sequence[Any], waiting: Sequence[Any]) -> list[Any]:
         """Those whose index is ``margin`` times that of a waiting one."""
-        margin = self.values["margin"]
-        return give_way(
-            running,
-            waiting,
-            self.key,
-            lambda newcomer, victim: bool(newcomer * margin < victim),
-            int(self.values["most_victims"]),
-        )
+        return outdone(running, waiting, self.key, self.values)

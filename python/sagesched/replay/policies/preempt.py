@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Key = Callable[[Any], Any]
@@ -39,3 +39,17 @@ def give_way(
             break
         victims.append(candidate)
     return victims
+
+
+def outdone(
+    running: Sequence[Any], waiting: Sequence[Any], key: Key, settings: Mapping[str, float]
+) -> list[Any]:
+    """Those whose key is ``settings["margin"]`` times that of a waiting one, worst first."""
+    margin = settings["margin"]
+    return give_way(
+        running,
+        waiting,
+        key,
+        lambda newcomer, victim: bool(newcomer * margin < victim),
+        int(settings["most_victims"]),
+    )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sagesched.cost import CostModel
 from sagesched.replay.policies.base import Policy
 from sagesched.replay.policies.notes import uncached_prompt
-from sagesched.replay.policies.preempt import give_way
+from sagesched.replay.policies.preempt import outdone
 
 COST = CostModel()
 """The published cost, KV tokens x steps."""
@@ -55,14 +55,7 @@ class OracleSrptSoft(OracleSrpt):
 
     def victims(self, running: Sequence[Any], waiting: Sequence[Any]) -> list[Any]:
         """Those whose remaining cost is ``margin`` times that of a waiting one."""
-        margin = self.values["margin"]
-        return give_way(
-            running,
-            waiting,
-            self.key,
-            lambda newcomer, victim: bool(newcomer * margin < victim),
-            int(self.values["most_victims"]),
-        )
+        return outdone(running, waiting, self.key, self.values)
 
 
 class Svf(Policy):
