@@ -114,7 +114,7 @@ def prepare(options: argparse.Namespace, backend: Backend) -> tuple[Comparison, 
     planned = cells.plan(
         there, policies, tuple(range(options.seed_base, options.seed_base + seeds))
     )
-    made = origin(backend.versions()["sglang"])
+    made = origin(backend.versions()["sglang"], backend.policies())
     return Comparison(planned, n, options.data, made, Store(options.store)), skipped
 
 

@@ -154,7 +154,7 @@ def report(made: Origin, result: RunResult, marks: list[Mark], asked: int) -> st
     )
     return f"""# Replay: a trace of a million requests
 
-`python -m bench.replay_million` at commit {made.commit} (sources {made.code}), SGLang
+`python -m bench.replay_million` at commit {made.commit} (sources {made.codes["fcfs"]}), SGLang
 {made.sglang}, {made.hardware}; load average of the machine at the end: {load}.
 
 fcfs, {ENGINE.pool_tokens:,} pool tokens, {ENGINE.max_running} running, mixed prefill; prompts of 8
@@ -186,7 +186,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "million.jsonl"
         write_trace(file, options.requests)
-        made = origin(RealBackend().versions()["sglang"])
+        backend = RealBackend()
+        made = origin(backend.versions()["sglang"], backend.policies())
         result, marks = run(file, options.requests, 60 * options.budget_min)
     text = report(made, result, marks, options.requests)
     (options.out / "replay_million.md").write_text(text)

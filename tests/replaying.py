@@ -32,6 +32,16 @@ class EvenSteps:
 
 
 @dataclass(frozen=True)
+class MovedTokens:
+    """A second for every step and every moved token."""
+
+    name: str = "a second a step and a moved token"
+
+    def seconds(self, step: Step) -> float:
+        return 1.0 + step.moved_kv_tokens
+
+
+@dataclass(frozen=True)
 class Job:
     """Arguments of ``Harness.run``, as they travel to the process."""
 
@@ -41,6 +51,7 @@ class Job:
     settings: Mapping[str, float] = field(default_factory=dict)
     step_time: Any = EvenSteps()
     max_output_tokens: int = 2048
+    short_cut: bool = True
 
 
 class Raises(Policy):
@@ -51,6 +62,17 @@ class Raises(Policy):
 
     def key(self, request: Any) -> float:
         return 1 / 0
+
+
+class RaisesLater(Policy):
+    """Turns the queue round, then has a bug."""
+
+    name = "raises-later-for-tests"
+    source = "a test"
+
+    def order(self, waiting: list[Any]) -> None:
+        waiting.reverse()
+        raise ValueError("half-way")
 
 
 def request(
@@ -93,5 +115,6 @@ def _run(job: Job) -> RunResult:
         predictions=make_predictions(job.predictor, None, _harness.grid),  # type: ignore[arg-type]
         settings=job.settings,
         max_output_tokens=job.max_output_tokens,
+        short_cut=job.short_cut,
     )
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench.bench_replay import main
-from bench.replay import cells
+from bench.replay import cells, machine
 from bench.replay.cells import CELLS, MORE_POLICIES, POLICIES, plan
 from bench.replay.checked import WrongRunError, check_result
 from bench.replay.store import Store
@@ -201,6 +202,38 @@ def test_the_plan_is_everything_once_and_the_most_informative_first() -> None:
 
 def test_compared_policies_exist() -> None:
     assert {*POLICIES, *MORE_POLICIES} <= set(all_policies())
+
+
+def test_a_change_makes_only_those_results_invalid_that_it_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of the sources is edited, a file at a time."""
+    for folder in machine.SOURCES:
+        shutil.copytree(machine.REPOSITORY / folder, tmp_path / folder)
+    monkeypatch.setattr(machine, "REPOSITORY", tmp_path)
+    policies = all_policies()
+
+    def codes() -> dict[str, str]:
+        machine._source_files.cache_clear()
+        return dict(machine.origin("1", policies).codes)
+
+    def changed_by(file: str) -> set[str]:
+        before = codes()
+        (tmp_path / file).write_text((tmp_path / file).read_text() + "\n# changed\n")
+        after = codes()
+        return {name for name in policies if before[name] != after[name]}
+
+    told = {name for name, policy in policies.items() if policy.uses == "distribution"}
+    ours = {name for name, policy in policies.items() if policy.flag == "gittins"}
+    package = "python/sagesched"
+    assert changed_by(f"{package}/replay/table.py") == set()
+    assert changed_by(f"{package}/replay/run.py") == set(policies)
+    assert changed_by(f"{package}/replay/policies/preempt.py") == set(policies)
+    assert changed_by(f"{package}/replay/policies/ssjf.py") == {"ssjf"}
+    assert changed_by(f"{package}/predict/trend.py") == told
+    assert changed_by("csrc/src/gittins.cpp") == told
+    assert changed_by(f"{package}/plugin/table.py") == ours
+    assert "fcfs" not in told | ours
 
 
 def test_a_torn_line_is_dropped_and_the_store_goes_on(tmp_path: Path) -> None:

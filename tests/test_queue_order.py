@@ -269,6 +269,26 @@ def test_order_is_the_same_whatever_the_object_addresses() -> None:
     assert names[0] == names[1]
 
 
+def test_ranks_agree_while_a_long_queue_is_rebuilt_slice_by_slice() -> None:
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(1, 200, 5000).tolist()
+    ranks = [make_order(3.0) for _ in range(2)]
+    queues: list[list[Any]] = [fill(order, lengths) for order in ranks]
+    for order, queue in zip(ranks, queues, strict=True):
+        while order._engine.pending:
+            order.rank(queue, 50, no_prefix)
+        order._mean_length *= 2  # S follows the traffic: a new weight for everybody
+        order._reweigh()
+    assert ranks[0]._engine.pending == 5000
+    while ranks[0]._engine.pending:
+        for order, queue in zip(ranks, queues, strict=True):
+            order.rank(queue, 50, no_prefix)
+        names = [[r.name for r in queue] for queue in queues]
+        assert names[0] == names[1]
+    keys = [ranks[0]._engine.key(r._sagesched_place.handle) for r in queues[0]]
+    assert keys[:50] == sorted(keys)[:50]
+
+
 @pytest.mark.parametrize("weight", [0.0, 2.0, math.inf])
 def test_an_empty_queue_is_fine(weight: float) -> None:
     order = make_order(weight)

@@ -1,143 +1,18 @@
-"""RankEngine against a sorted list."""
+"""RankEngine: single cases. Every call in any order: ``test_rank_engine_model.py``."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    invariant,
-    multiple,
-    rule,
-)
 
 from sagesched import CostModel, RankEngine, gittins_index
 
 EDGES = np.array([1.0, 4.0, 16.0, 64.0])
 COST = CostModel(token=1, memory=0.1, prefill=0.5)
 INF = math.inf
-
-pmfs = st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=4, max_size=4)
-tokens = st.integers(0, 100)
-
-
-@dataclass(frozen=True)
-class Model:
-    """What the engine should know of one request."""
-
-    pmf: list[float]
-    prompt_len: int
-    arrival: float
-    age: int
-    cached_len: int
-    priority: int
-    sequence: int
-
-    def index(self) -> float:
-        row = gittins_index([self.pmf], EDGES, self.age, self.prompt_len, self.cached_len, COST)
-        return float(row[0])
-
-    def key(self, weight: float) -> float:
-        log = math.log(self.index())
-        return log if weight == INF else self.arrival + weight * log
-
-
-class Machine(RuleBasedStateMachine):
-    """Every state the engine can get into must order like ``sorted``, bit for bit."""
-
-    live = Bundle("live")
-    removed = Bundle("removed")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.engine = RankEngine(EDGES, COST)
-        self.weight = INF
-        self.model: dict[int, Model] = {}
-        self.added = 0
-
-    @rule(
-        target=live,
-        pmf=pmfs,
-        prompt_len=tokens,
-        arrival=st.integers(0, 3),
-        age=tokens,
-        cached_len=tokens,
-        priority=st.integers(-1, 1),
-    )
-    def add(self, pmf: list[float], prompt_len: int, arrival: int, **rest: int) -> int:
-        handle = self.engine.add(pmf, prompt_len, arrival, **rest)
-        assert handle not in self.model
-        self.model[handle] = Model(pmf, prompt_len, arrival, sequence=self.added, **rest)
-        self.added += 1
-        return handle
-
-    @rule(target=removed, handle=consumes(live))
-    def remove(self, handle: int) -> int:
-        self.engine.remove(handle)
-        del self.model[handle]
-        return handle
-
-    @rule(changes=st.lists(st.tuples(live, tokens), max_size=4))
-    def update_age(self, changes: list[tuple[int, int]]) -> None:
-        self.engine.update_age([h for h, _ in changes], [a for _, a in changes])
-        for handle, age in changes:
-            self.model[handle] = replace(self.model[handle], age=age)
-
-    @rule(changes=st.lists(st.tuples(live, tokens), max_size=4))
-    def set_cached_prefix(self, changes: list[tuple[int, int]]) -> None:
-        self.engine.set_cached_prefix([h for h, _ in changes], [n for _, n in changes])
-        for handle, length in changes:
-            self.model[handle] = replace(self.model[handle], cached_len=length)
-
-    @rule(weight=st.sampled_from([0.0, 0.5, 3.0, INF]))
-    def set_index_weight(self, weight: float) -> None:
-        self.engine.set_index_weight(weight)
-        self.weight = weight
-
-    @rule(stale=removed, good=st.lists(live, max_size=2))
-    def stale_handles_are_refused(self, stale: int, good: list[int]) -> None:
-        assert stale not in self.engine
-        with pytest.raises(KeyError, match=str(stale)):
-            self.engine.remove(stale)
-        with pytest.raises(KeyError, match=str(stale)):
-            self.engine.update_age([*good, stale], [77] * (len(good) + 1))
-
-    @rule(target=live, count=st.integers(2, 5), pmf=pmfs)
-    def add_equal_ones(self, count: int, pmf: list[float]) -> Any:
-        return multiple(
-            *(self.add(pmf, 5, 1, age=0, cached_len=0, priority=0) for _ in range(count))
-        )
-
-    @invariant()
-    def order_is_that_of_sorted(self) -> None:
-        def rank(handle: int) -> tuple[int, float, int]:
-            request = self.model[handle]
-            return request.priority, request.key(self.weight), request.sequence
-
-        expected = sorted(self.model, key=rank)
-        assert len(self.engine) == len(expected)
-        for k in (0, 1, len(expected) // 2, len(expected), len(expected) + 7):
-            assert self.engine.top(k).tolist() == expected[:k]
-        for handle, request in self.model.items():
-            assert self.engine.index(handle) == request.index()
-            assert self.engine.key(handle) == request.key(self.weight)
-
-
-Machine.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-TestAgainstSorted = Machine.TestCase
 
 
 def engine_of(*rows: list[float], weight: float = INF) -> tuple[RankEngine, list[int]]:
@@ -165,6 +40,124 @@ def test_ties_go_by_insertion_even_in_reused_slots() -> None:
     engine.remove(handles[0])
     late = engine.add(SHORT, 10, 0)
     assert engine.top(9).tolist() == [*handles[1:], late]
+
+
+def random_batch(rng: np.random.Generator, count: int) -> dict[str, Any]:
+    pmf = rng.random((count, 4), dtype=np.float32)
+    pmf[rng.random((count, 4)) < 0.3] = 0
+    return {
+        "pmf": pmf,
+        "prompt_len": rng.integers(0, 500, count),
+        "arrival": rng.integers(0, 50, count).astype(float),
+        "age": rng.integers(0, 80, count),
+        "cached_len": rng.integers(0, 600, count),
+        "priority": rng.integers(-1, 2, count),
+    }
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7, INF])
+def test_top_is_what_sorting_gives_over_several_pages(weight: float) -> None:
+    rng = np.random.default_rng(1)
+    engine = RankEngine(EDGES, index_weight=weight)
+    batch = random_batch(rng, 5000)
+    handles = engine.add_batch(**batch).tolist()
+    engine.remove(handles[::3])
+    alive = [(i, h) for i, h in enumerate(handles) if i % 3]
+    ranks = {h: (batch["priority"][i], engine.key(h), i) for i, h in alive}
+    expected = sorted(ranks, key=lambda handle: ranks[handle])
+    for k in (1, 2, 255, 256, 3000, 9999):
+        assert engine.top(k).tolist() == expected[:k]
+    pairs = rng.integers(0, len(expected), (200, 2)).tolist()
+    assert all(engine.compare(expected[i], expected[j]) == (i > j) - (i < j) for i, j in pairs)
+
+
+def test_add_batch_is_as_many_adds() -> None:
+    batch = random_batch(np.random.default_rng(2), 40)
+    one, many = RankEngine(EDGES, index_weight=2), RankEngine(EDGES, index_weight=2)
+    handles = many.add_batch(**batch).tolist()
+    rows = [{name: column[i] for name, column in batch.items()} for i in range(40)]
+    assert handles == [one.add(**row) for row in rows]
+    assert many.top(40).tolist() == one.top(40).tolist()
+    assert [many.key(h) for h in handles] == [one.key(h) for h in handles]
+    assert many.add_batch(np.empty((0, 4)), [], []).tolist() == []
+
+
+def test_a_step_of_512_changes_is_three_calls_and_one_of_the_kernel() -> None:
+    rng = np.random.default_rng(3)
+    engine = RankEngine(EDGES, index_weight=1)
+    handles = engine.add_batch(**random_batch(rng, 2000))
+    before = engine.kernel_calls
+    changed = rng.choice(handles, 512, replace=False)
+    engine.update(changed, age=np.arange(512), cached_len=np.ones(512), boost=-np.ones(512))
+    assert engine.kernel_calls == before + 1
+    engine.update(changed, boost=np.zeros(512), remove=changed[:256])
+    engine.top(256)
+    assert engine.kernel_calls == before + 1, "nothing that the index depends on had changed"
+    assert len(engine) == 2000 - 256
+
+
+def test_index_is_the_float32_one_of_float32_masses() -> None:
+    batch = random_batch(np.random.default_rng(4), 300)
+    engine = RankEngine(EDGES, COST)
+    handles = engine.add_batch(**batch).tolist()
+    columns = (batch[name] for name in ("age", "prompt_len", "cached_len"))
+    expected = gittins_index(batch["pmf"], EDGES, *columns, cost=COST).astype(np.float32)
+    assert [engine.index(handle) for handle in handles] == expected.tolist()
+    assert [engine.key(h) for h in handles] == pytest.approx(
+        np.log(expected, dtype=float), rel=1e-14
+    )
+
+
+def test_boost_moves_a_request_in_the_units_of_its_key() -> None:
+    engine, (first, second) = engine_of(SHORT, SHORT, weight=1)
+    engine.set_boost([second], [-1.0])
+    assert engine.top(2).tolist() == [first, second]  # arrival 0 and 1 - 1: a tie, by admission
+    engine.set_boost([second], [-1.001])
+    assert engine.top(2).tolist() == [second, first]
+    engine.set_index_weight(INF)
+    engine.update([first, first], boost=[5, -2])  # the last one counts
+    assert engine.top(2).tolist() == [first, second]
+    assert engine.key(first) == math.log(engine.index(first)) - 2
+
+
+def test_a_new_weight_reaches_everybody_in_slices() -> None:
+    engine = RankEngine(EDGES, index_weight=0, slice=100)
+    handles = engine.add_batch(np.array([LONG] * 125 + [SHORT] * 125), 10, np.arange(250.0))
+    engine.set_index_weight(INF)
+    assert engine.pending == 250
+    left = []
+    while engine.pending:
+        engine.top(1)
+        left.append(engine.pending)
+    assert left == [150, 50, 0]
+    assert engine.top(250).tolist() == [*handles[125:].tolist(), *handles[:125].tolist()]
+
+
+def test_a_new_cost_concerns_new_and_changed_requests_at_once() -> None:
+    engine = RankEngine(EDGES, CostModel(token=1, memory=0), slice=1)
+    old, changed = engine.add(LONG, 10, 0), engine.add(LONG, 10, 0)
+    engine.set_cost(CostModel(token=3, memory=0))
+    assert engine.cost.token == 3
+    engine.update_age([changed], [1])
+    new = engine.add(LONG, 10, 0)
+    assert [engine.index(h) for h in (old, changed, new)] == [64, 189, 192]
+    assert engine.top(3).tolist() == [changed, old, new]  # the slice was the first slot
+    assert engine.index(old) == 192
+
+
+def test_a_round_ends_though_weights_change_faster_than_it_goes_round() -> None:
+    engine = RankEngine(EDGES, index_weight=0, slice=1)
+    handles = [engine.add(SHORT, 10, 0) for _ in range(4)]
+    for weight in (1, 2, 3, 4):
+        engine.set_index_weight(weight)
+        engine.top(1)
+    logs = [engine.key(handle) / math.log(engine.index(handle)) for handle in handles]
+    assert logs == pytest.approx([1, 2, 3, 4])
+
+
+def test_memory_of_a_request_is_stated() -> None:
+    assert RankEngine(EDGES).bytes_per_request == 4 * 4 + 100
+    assert RankEngine(np.arange(1.0, 65)).bytes_per_request == 4 * 64 + 100
 
 
 def test_many_cycles_leak_no_slot() -> None:
@@ -203,76 +196,6 @@ def test_handles_and_values_of_any_integer_type() -> None:
     engine.update_age(np.array(handles, dtype=np.uint64), np.array([20, 0], dtype=np.int16))
     engine.update_age([], [])
     engine.set_cached_prefix(tuple(handles), (3.0, 4.0))
-    assert engine.index(handles[0]) == gittins_index([LONG], EDGES, 20, 10, 3)[0]
+    row = np.array([LONG], dtype=np.float32)
+    assert engine.index(handles[0]) == np.float32(gittins_index(row, EDGES, 20, 10, 3)[0])
     assert engine.top(np.int64(1)).dtype == np.int64
-
-
-GOOD: dict[str, Any] = {"pmf": SHORT, "prompt_len": 10, "arrival": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"pmf": [1, math.nan, 0, 0]}, "column 1 is nan"),
-        ({"pmf": [1, 0, -1, 0]}, "column 2 is -1"),
-        ({"pmf": [1, 0, 0]}, r"pmf has shape \(3,\).*\(4,\)"),
-        ({"pmf": [SHORT]}, r"pmf has shape \(1, 4\)"),
-        ({"prompt_len": -1}, "prompt_len is -1"),
-        ({"prompt_len": math.nan}, "prompt_len is nan"),
-        ({"age": INF}, "age is inf"),
-        ({"cached_len": -2}, "cached_len is -2"),
-        ({"arrival": -0.5}, "arrival is -0.5"),
-        ({"arrival": math.nan}, "arrival is nan"),
-        ({"arrival": INF}, "arrival is inf"),
-    ],
-)
-def test_bad_requests_are_refused(change: dict[str, Any], message: str) -> None:
-    engine = RankEngine(EDGES)
-    with pytest.raises(ValueError, match=message):
-        engine.add(**{**GOOD, **change})
-    assert (len(engine), engine.slots) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    "change", [{"pmf": "abcd"}, {"pmf": ["1"] * 4}, {"prompt_len": "9"}, {"priority": 0.5}]
-)
-def test_wrong_types_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
-        RankEngine(EDGES).add(**{**GOOD, **change})
-
-
-def test_bad_updates_change_nothing() -> None:
-    engine, (long, short) = engine_of(LONG, SHORT)
-    index = engine.index(long)
-    with pytest.raises(ValueError, match="age row 1 is -1"):
-        engine.update_age([long, short], [5, -1])
-    with pytest.raises(ValueError, match="cached_len row 0 is nan"):
-        engine.set_cached_prefix([long], [math.nan])
-    with pytest.raises(ValueError, match=r"has shape \(1,\); expected \(2,\)"):
-        engine.update_age([long, short], [5])
-    with pytest.raises(TypeError, match="handles has dtype float64; expected integers"):
-        engine.update_age([1.0], [5])
-    assert engine.index(long) == index
-
-
-def test_bad_engines_and_arguments() -> None:
-    with pytest.raises(ValueError, match="support is empty"):
-        RankEngine([])
-    with pytest.raises(ValueError, match="support column 1"):
-        RankEngine([4, 4])
-    engine = RankEngine(EDGES)
-    for bad in (-1.0, math.nan, -INF):
-        with pytest.raises(ValueError, match="index_weight"):
-            engine.set_index_weight(bad)
-        with pytest.raises(ValueError, match="index_weight"):
-            RankEngine(EDGES, index_weight=bad)
-    with pytest.raises(ValueError, match="k is -1"):
-        engine.top(-1)
-
-
-@pytest.mark.parametrize("handle", [0, 1, -1, 2**32, 2**62])
-def test_unknown_handles_are_named(handle: int) -> None:
-    engine = RankEngine(EDGES)
-    for call in (engine.remove, engine.index, engine.key):
-        with pytest.raises(KeyError, match=f"handle {handle} is unknown"):
-            call(handle)

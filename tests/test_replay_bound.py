@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sagesched.replay import bound as bound_module
 from sagesched.replay.bound import lower_bound_mean_ttlt_s, shared_prefix_tokens, srpt_mean_flow_s
-from sagesched.replay.steptime import Step
+from sagesched.replay.presets import preset
+from sagesched.replay.steptime import Step, as_scheduled
 
 
 @dataclass
@@ -48,6 +49,20 @@ def bound(arrival, prompt, output, *, pool=10**9, slots=10**6, model=None, share
         step_time=model or Affine(),
         shared_prefix_tokens=shared,
     )
+
+
+def test_the_host_share_that_overlap_hides_is_not_in_the_bound() -> None:
+    """An engine that is idle between requests: each takes no more than its own steps."""
+    model = preset("llama-3.1-8b", "h100")
+    hidden = as_scheduled(model, overlap=True)
+    step = Step(decode_requests=1, decode_kv_tokens=10)
+    assert hidden.seconds(step) == pytest.approx(model.seconds(step) - model.overhead_s)
+    assert as_scheduled(model, overlap=False) is model
+    bounds = [
+        lower_bound_mean_ttlt_s([0.0], [10], [100], pool_tokens=1000, slots=4, step_time=each)
+        for each in (hidden, model)
+    ]
+    assert bounds[1] - bounds[0] == pytest.approx(100 * model.overhead_s)
 
 
 def test_one_request_alone_takes_its_passes():

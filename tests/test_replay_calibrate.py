@@ -69,9 +69,20 @@ def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "http://127.0.0.1:9 does not answer" in _refusal(capsys, "http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("url", ["localhost:30000", "ftp://host", "", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:30000", "ftp://host", "", "http://", "http://a:99999", "http://a:b", "http://[::1"],
+)
 def test_no_address(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no server address; expected one such as" in _refusal(capsys, url)
+
+
+def test_what_cannot_be_used_is_told_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nowhere = _refusal(capsys, "http://127.0.0.1:9", "--json", "/nowhere/at/all.json")
+    assert "--json: cannot write /nowhere/at/all.json" in nowhere
+    assert "API key" in _refusal(capsys, "http://127.0.0.1:9", "--api-key", "two\nlines")
 
 
 def test_another_web_server(capsys: pytest.CaptureFixture[str]) -> None:

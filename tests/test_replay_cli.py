@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sagesched.replay.backend import RealBackend
+from sagesched.replay.backend import RealBackend, StepTimeSpec
 from sagesched.replay.cli import run
+from sagesched.replay.fitted import FittedStepTime, Line
 from sagesched.replay.plan import make_plan
 from sagesched.replay.report.trust import _predictions
 from sagesched.replay.session import Session, run_tasks
 from sagesched.replay.table import notes
-from sagesched.replay.tasks import Saturation
+from sagesched.replay.tasks import MakeWorker, Run, Saturation
 from tests.replay_fakes import FakeBackend, parsed
 
 QUICK = ("--workload", "hetero", "--n", "120", "--load", "0.7,1.2", "--seeds", "2", "--jobs", "2")
@@ -125,11 +128,33 @@ def test_defaults_depend_on_where_the_requests_come_from() -> None:
     assert demo.report_file is not None
 
 
+@dataclass(frozen=True)
+class Calibrated(FakeBackend):
+    """Its step times were fitted to a running server."""
+
+    def step_time(self, spec: StepTimeSpec) -> Any:
+        still = Line(0.0, 0.01, (0.0, 0.0))
+        prompt = Line(0.0, 0.01, (0.0, 0.0, 0.0))
+        server = {"pool_tokens": 777, "max_running": 9, "mixed": True, "replicas": 1, "model": "m"}
+        return FittedStepTime("fitted", still, prompt, engine=server)
+
+
+def test_a_calibrated_servers_settings_stand_for_flags_that_were_left_out() -> None:
+    flags = ("--workload", "hetero", "--policies", "fcfs")
+    engine = make_plan(parsed(*flags), Calibrated()).scenario.engine
+    assert (engine.pool_tokens, engine.max_running, engine.mixed) == (777, 9, True)
+    assert engine.chunk == 8_192  # not in the file
+    other = make_plan(parsed(*flags, "--pool", "5", "--no-mixed"), Calibrated()).scenario.engine
+    assert (other.pool_tokens, other.max_running, other.mixed) == (5, 9, False)
+
+
 def test_a_trace_without_loads_runs_as_recorded() -> None:
     plan = make_plan(
         parsed("--trace", __file__, "--policies", "fcfs"), FakeBackend(recorded_rate_rps=3.0)
     )
-    (task,) = run_tasks(plan, Saturation(rate_rps=4.0, served=10, refused=0))
+    (task,) = run_tasks(
+        plan, dict.fromkeys(plan.seeds, Saturation(rate_rps=4.0, served=10, refused=0))
+    )
     assert (task.load, task.rate_rps, task.seed) == (0.75, 3.0, 0)
 
 
@@ -144,6 +169,38 @@ def test_settings_go_to_the_policies_that_have_them() -> None:
     }
     assert plan.predictors == {"fcfs": "none", "shortest": "shipped", "oracle-shortest": "oracle"}
     assert plan.yardsticks == {"oracle-shortest"}
+
+
+def test_an_infinite_setting_is_written_and_a_broken_report_costs_only_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(session: Session) -> str:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("sagesched.replay.report.html.report_html", broken)
+    file, page = tmp_path / "rows.json", tmp_path / "page.html"
+    flags = [*QUICK, "--policies", "fcfs,shortest", "--set", "margin=inf"]
+    assert run(parsed(*flags, "--json", str(file), "--report", str(page)), FakeBackend()) == 1
+    written = json.loads(file.read_text())
+    assert written["settings"]["policy_settings"] == {"shortest": {"margin": "inf"}}
+    assert written["settings"]["loads"] == [0.7, 1.2]
+    assert "cannot make" in capsys.readouterr().err
+    assert not page.exists()
+
+
+def test_missing_seeds_and_cut_outputs_are_told() -> None:
+    plan = make_plan(parsed(*QUICK, "--policies", "fcfs,shortest"), FakeBackend())
+    backend = FakeBackend()
+    worker = MakeWorker(backend)(plan.scenario.engine)
+    saturations = dict.fromkeys(plan.seeds, Saturation(4.0, 120, 0))
+    runs = [worker(task) for task in run_tasks(plan, saturations)]
+    session = Session(plan, saturations, [run for run in runs if isinstance(run, Run)])
+    assert not any("seed by seed" in note or "cut short" in note for note in notes(session))
+    del session.runs[0]
+    row = session.runs[0].row
+    row.extra["cut"] = 3
+    assert any("not every policy has every seed" in note for note in notes(session))
+    assert any("3 outputs of a run were cut short" in note for note in notes(session))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
@@ -163,13 +220,13 @@ def test_a_recorded_rate_far_below_saturation_is_kept() -> None:
     plan = make_plan(
         parsed("--trace", __file__, "--policies", "fcfs"), FakeBackend(recorded_rate_rps=0.01)
     )
-    (task,) = run_tasks(plan, Saturation(942.117, 9, 0))
+    (task,) = run_tasks(plan, dict.fromkeys(plan.seeds, Saturation(942.117, 9, 0)))
     assert task.load * 942.117 == pytest.approx(0.01, rel=1e-5)
 
 
 def test_too_few_requests_for_a_saturation_are_told() -> None:
     plan = make_plan(parsed(*QUICK, "--policies", "fcfs"), FakeBackend())
-    few, enough = (Session(plan, Saturation(1.0, served, 0)) for served in (60, 2000))
+    few, enough = (Session(plan, {0: Saturation(1.0, served, 0)}) for served in (60, 2000))
     assert any("saturation was measured on 60" in note for note in notes(few))
     assert not any("saturation was measured" in note for note in notes(enough))
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagesched.plugin.errors import NotInForceError
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.result import RunResult
 from sagesched.replay.trace import TraceRequest
 
-from .replaying import Job, replaying, request
+from .replaying import Job, MovedTokens, replaying, request
 
 pytestmark = pytest.mark.server
 
@@ -102,7 +101,7 @@ def test_unknown_policies_and_settings_are_named(one_slot: Any) -> None:
         one_slot(Job(THREE, policy="sjf"))
     with pytest.raises(ValueError, match="gittins has no setting dail; it has: dial"):
         one_slot(Job(THREE, policy="gittins", settings={"dail": 1.0}))
-    with pytest.raises(NotInForceError, match="SAGESCHED_DIAL"):
+    with pytest.raises(ValueError, match=r"gittins: dial is -3; it must lie in 0\.\.inf"):
         one_slot(Job(THREE, policy="gittins", settings={"dial": -3.0}))
 
 
@@ -139,7 +138,10 @@ def random_trace(seed: int, count: int = 120, spread_s: float = 40.0) -> list[Tr
 @pytest.mark.parametrize("overlap", [False, True], ids=["normal", "overlap"])
 @pytest.mark.parametrize("mixed", [False, True], ids=["separate", "mixed"])
 def test_every_length_is_exact(overlap: bool, mixed: bool) -> None:
-    """Under chunks, retractions, and preemption: every request ends with exactly its tokens."""
+    """Under chunks, retractions, and preemption: every request ends with exactly its tokens.
+
+    And whether uneventful decode steps take the short cut or SGLang's own loop makes no difference.
+    """
     config = EngineConfig(
         pool_tokens=1_500,
         max_running=16,
@@ -152,12 +154,16 @@ def test_every_length_is_exact(overlap: bool, mixed: bool) -> None:
     crowded, spread = random_trace(5), random_trace(5, spread_s=600.0)
     with replaying(config) as run:
         for policy in ("fcfs", "gittins", "fastserve"):
-            result = run(Job(crowded, policy=policy, max_output_tokens=200))
+            job = Job(crowded, policy=policy, max_output_tokens=200)
+            result = run(job)
             assert_served(result, crowded)
+            assert_equal(run(replace(job, short_cut=False)), result)
             # Else this proves less.
             assert policy == "fastserve" or result.retractions.sum() > 0
-        result = run(Job(spread, policy="gittins-soft", max_output_tokens=200))
+        job = Job(spread, policy="gittins-soft", max_output_tokens=200)
+        result = run(job)
         assert_served(result, spread)
+        assert_equal(run(replace(job, short_cut=False)), result)
         assert result.preemptions.sum() > 0
 
 
@@ -166,6 +172,52 @@ def assert_served(result: RunResult, trace: list[TraceRequest]) -> None:
     assert result.fallbacks == 0, result.notes
     assert np.all(result.first_s > result.arrival_s)
     assert np.all(result.last_s >= result.first_s)
+
+
+def assert_equal(one: RunResult, other: RunResult) -> None:
+    assert one.digest == other.digest
+    assert one.steps == other.steps
+
+
+def test_a_stall_is_the_whole_silence(one_slot: Any) -> None:
+    """Chunks of a prompt that is computed again give no tokens: the gap does not end with them."""
+    jobs = [request(0.0, 150, 100, number=0), request(70.5, 4, 3, number=1)]
+    exact = {"prompt_error": 0.0, "refined_error": 0.0}
+    job = Job(jobs, "trail", settings=exact, max_output_tokens=200)
+    result = one_slot(job)
+    assert result.preemptions.tolist() == [1, 0]
+    chunks = -(-result.recomputed_tokens // 64)
+    assert chunks > 1
+    assert result.max_gap_s[0] == 3 + chunks  # three steps of the other one, then its own
+    assert_equal(one_slot(replace(job, short_cut=False)), result)
+
+
+def test_swapped_kv_is_moved_once_and_computed_never() -> None:
+    """Its way back takes several chunks, since another one's prefill has evicted it."""
+    jobs = [request(0.0, 200, 30), request(6.5, 4, 3, number=1), request(6.6, 250, 1, number=2)]
+    with replaying(EngineConfig(pool_tokens=400, max_running=1, context=512, chunk=64)) as run:
+        found = {}
+        for name in ("sagesched-paper", "sagesched-paper-25GB"):
+            found[name] = run(Job(jobs, name, step_time=MovedTokens(), max_output_tokens=200))
+            assert found[name].recomputed_tokens == 0
+            assert found[name].preemptions[0] > 0
+    free, charged = (result.last_s.max() for result in found.values())
+    assert charged - free > 2 * 200  # a second per token, out and in, of at least its prompt
+
+
+def test_after_a_policys_error_the_order_is_stocks(one_slot: Any) -> None:
+    """Also where it had turned the queue round before."""
+    five = [request(0.0, 4, 2, number=number) for number in range(5)]
+    assert times(one_slot(Job(five, "raises-later-for-tests"))) == times(one_slot(Job(five)))
+
+
+def test_the_context_cuts_an_output_short(one_slot: Any) -> None:
+    job = Job([request(0.0, 500, 30), request(0.0, 4, 2, number=1)])
+    result = one_slot(job)
+    assert result.output_tokens[0] < 30
+    assert result.cut == 1
+    assert result.output_tokens[1] == 2
+    assert_equal(one_slot(replace(job, short_cut=False)), result)
 
 
 def test_equal_runs_are_equal(one_slot: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ from sagesched.replay.report import labels, svg
 from sagesched.replay.report.html import report_html
 from sagesched.replay.report.view import load_views
 from sagesched.replay.report.words import focus, headline, load_sentences
+from sagesched.replay.result import Row
 from sagesched.replay.session import Session, run_tasks
 from sagesched.replay.table import session_table
 from sagesched.replay.tasks import MakeWorker, Run, Saturation, SaturationTask
@@ -31,10 +33,13 @@ def session(policies: str = "fcfs,shortest,oracle-shortest", *flags: str) -> Ses
     arguments = ["--workload", "hetero", "--n", "400", "--load", "0.6,1.2", "--seeds", "2"]
     plan = make_plan(parsed(*arguments, "--policies", policies, *flags), backend)
     worker = MakeWorker(backend)(plan.scenario.engine)
-    saturation = worker(SaturationTask(plan.scenario, 100))
-    assert isinstance(saturation, Saturation)
-    runs = [worker(task) for task in run_tasks(plan, saturation)]
-    return Session(plan, saturation, [run for run in runs if isinstance(run, Run)])
+    saturations = {}
+    for seed in plan.seeds:
+        found = worker(SaturationTask(plan.scenario, seed))
+        assert isinstance(found, Saturation)
+        saturations[seed] = found
+    runs = [worker(task) for task in run_tasks(plan, saturations)]
+    return Session(plan, saturations, [run for run in runs if isinstance(run, Run)])
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +106,7 @@ def test_the_page_has_all_parts(page: str, found: Session) -> None:
 
 
 def test_failures_and_notes_are_shown(found: Session) -> None:
-    broken = Session(found.plan, found.saturation, found.runs[:7], ["shortest: <b>died</b>"])
+    broken = Session(found.plan, found.saturations, found.runs[:7], ["shortest: <b>died</b>"])
     page = report_html(broken)
     assert "1 runs failed" in page
     assert "shortest: &lt;b&gt;died&lt;/b&gt;" in page
@@ -121,6 +126,17 @@ def test_the_words_tell_winners_and_losers(found: Session) -> None:
     assert ratio < 0.9
     assert f"&minus;{1 - ratio:.0%}" in told
     assert "at least 5% sooner" in told
+
+
+def test_a_change_that_nobody_sees_is_no_headline(found: Session) -> None:
+    quick = [replace(run, row=_scaled(run.row, 0.001)) for run in found.runs]
+    views = load_views(Session(found.plan, found.saturations, quick, []))
+    assert "would change little" in headline(views, "shortest")
+
+
+def _scaled(row: Row, factor: float) -> Row:
+    times = [field.name for field in fields(Row) if field.name.endswith("_s")]
+    return replace(row, **{name: factor * getattr(row, name) for name in times})
 
 
 def test_shares_of_winners_are_of_the_same_requests(found: Session) -> None:
@@ -143,7 +159,7 @@ def test_shares_of_winners_are_of_the_same_requests(found: Session) -> None:
 def test_a_baseline_alone_and_a_missing_one_are_reported(found: Session) -> None:
     assert "What fcfs does to this traffic" in report_html(session("fcfs"))
     without = [run for run in found.runs if run.row.policy != "fcfs"]
-    page = report_html(Session(found.plan, found.saturation, without, ["fcfs: died"]))
+    page = report_html(Session(found.plan, found.saturations, without, ["fcfs: died"]))
     assert "No run of fcfs to compare with" in page
 
 

@@ -225,11 +225,12 @@ def test_a_file_brings_the_same_model_back(tmp_path: Path) -> None:
 
 
 FORMAT = '"format": "sagesched step time 1", "name": "x", "errors": {}'
-PREFILL = '"prefill": {"floor_s": 0, "overhead_s": 0, "per_unit_s": [0, 0, 0]}'
+PREFILL = '"prefill": {"floor_s": 0, "overhead_s": 1, "per_unit_s": [0, 0, 0]}'
+GOOD = '{"floor_s": 0, "overhead_s": 1, "per_unit_s": [0, 0]}'
 
 
-def _file_with(decode: str) -> str:
-    return f'{{{FORMAT}, "decode": {decode}, {PREFILL}}}'
+def _file_with(decode: str = GOOD, more: str = "") -> str:
+    return f'{{{FORMAT}, "decode": {decode}, {PREFILL}{more}}}'
 
 
 @pytest.mark.parametrize(
@@ -243,6 +244,14 @@ def _file_with(decode: str) -> str:
         _file_with('{"floor_s": 0, "overhead_s": -1, "per_unit_s": [0, 0]}'),
         _file_with('{"floor_s": 0, "overhead_s": NaN, "per_unit_s": [0, 0]}'),
         _file_with('{"floor_s": 0, "overhead_s": 1, "per_unit_s": [0]}'),
+        _file_with('{"floor_s": 0, "overhead_s": 0, "per_unit_s": [0, 0]}'),
+        _file_with(more=', "request_overhead_s": -5'),
+        _file_with(more=', "request_overhead_s": "abc"'),
+        _file_with(more=', "moved_token_s": NaN'),
+        _file_with(more=', "engine": []'),
+        _file_with(more=', "engine": {"pool_tokens": "many"}'),
+        _file_with(more=', "engine": {"page_size": 2.5}'),
+        _file_with(more=', "engine": {"max_running": true}'),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
@@ -254,7 +263,7 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_the_files_above_fail_for_their_numbers_alone(tmp_path: Path) -> None:
     file = tmp_path / "model.json"
-    file.write_text(_file_with('{"floor_s": 0, "overhead_s": 1, "per_unit_s": [0, 0]}'))
+    file.write_text(_file_with(more=', "engine": {"pool_tokens": 5, "mixed": true}'))
     assert FittedStepTime.load(file).seconds(Step(decode_requests=1)) == 1
 
 

@@ -17,6 +17,15 @@ from sagesched.replay.workloads import make_workload
 from .trace_files import MOONCAKE, OWN, TALK, conversation, load, shared_prefix, write
 
 
+def test_azure_rows_without_output_are_counted(tmp_path: Path) -> None:
+    rows = ["TIMESTAMP,ContextTokens,GeneratedTokens", "2023-11-16 18:17:03,5,0"]
+    rows += ["2023-11-16 18:17:03,5,7", "2023-11-16 18:17:04,5,0"]
+    file = write(tmp_path, "\n".join(rows).encode(), "azure.csv")
+    workload = make_workload(file)
+    assert [r.output_tokens for r in workload.requests(seed=0, rate_rps=None)] == [7]
+    assert "requests without output, left out: 2" in workload.notes[0]
+
+
 def test_azure_rows_with_a_zone_or_without_and_columns_in_any_order(tmp_path: Path) -> None:
     text = (
         "\ufeffContextTokens,TIMESTAMP,GeneratedTokens\r\n"
@@ -168,5 +177,6 @@ def test_unknown_fields_and_cut_outputs_are_reported(tmp_path: Path) -> None:
     assert [r.output_tokens for r in workload.requests(seed=0, rate_rps=None)] == [3, 100]
     assert workload.notes == (
         't.jsonl: lines with the unknown field "color", not used: 1',
+        "t.jsonl: the trace has one arrival time for all: they are drawn, Poisson",
         "t.jsonl: outputs cut to 100 tokens: 1",
     )

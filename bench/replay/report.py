@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from bench.replay.cells import LOADS, MOONCAKE, STEP_TIME, WARM_UP, Cell
-from bench.replay.runs import PREDICTOR, SATURATION_SEED, Comparison
+from bench.replay.runs import PREDICTOR, Comparison
 from sagesched.replay.result import Row
 from sagesched.replay.summary import Spread, Summary, summaries
 
@@ -21,7 +21,7 @@ def as_json(comparison: Comparison, settings: Mapping[str, object]) -> str:
     entries = [entry for run in comparison.planned if (entry := comparison.found(run))]
     document = {
         "settings": {**settings, **asdict(comparison.origin), "step_time": asdict(STEP_TIME)},
-        "saturation_rps": {str(cell): comparison.saturation_rps(cell) for cell in cells},
+        "saturation_rps": {str(cell): comparison.saturations_rps(cell) for cell in cells},
         "rows": [
             {"workload": e["key"]["workload"], "engine": e["key"]["engine"], **e["row"]}
             for e in entries
@@ -49,14 +49,14 @@ def _about(comparison: Comparison, command: str) -> str:
     wall_s = sum(entry["wall_s"] for run in comparison.planned if (entry := comparison.found(run)))
     named = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]} only"
     return (
-        f"`{command}` at commit {origin.commit} (sources {origin.code}), SGLang {origin.sglang}, "
+        f"`{command}` at commit {origin.commit}, SGLang {origin.sglang}, "
         f"{origin.hardware}; {wall_s / 60:.0f} minutes of runs, all processes together.\n\n"
         f"SGLang's own scheduler in virtual time, {STEP_TIME.model} on {STEP_TIME.gpu} (a roofline "
         f"from data sheets, not calibrated on that GPU), {comparison.n} requests a run, the first "
         f"{WARM_UP:.0%} not counted. Policies that predict do so with the {PREDICTOR} predictor, "
         "which starts with an empty history; oracle policies know the true lengths. Load is "
-        "relative to the saturation under fcfs of the same workload and engine (measured with "
-        f"seed {SATURATION_SEED}). Reported on {named}; policies were tuned on others.\n\n"
+        "relative to the saturation under fcfs of the same requests on the same engine. "
+        f"Reported on {named}; policies were tuned on others.\n\n"
         f"Every figure is **a ratio to {BASELINE}** on the same requests, smaller is better: mean "
         "TTLT / P99 TTLT [mean TTFT], means over seeds ± standard deviation; in brackets behind "
         "it the number of seeds where it is not that of the table. P99 rests on the slowest "
@@ -112,7 +112,8 @@ def _bound(baseline: Summary | None) -> str:
 
 
 def _notes(comparison: Comparison, cell: Cell, rows: Sequence[Row]) -> list[str]:
-    notes = [f"fcfs saturates at {comparison.saturation_rps(cell):.3g} requests/s."]
+    rates = [f"{rate:.3g}" for rate in comparison.saturations_rps(cell)]
+    notes = [f"fcfs saturates at {', '.join(rates)} requests/s, by seed."]
     retracted = sum(row.retractions for row in rows) / len(rows)
     notes.append(f"SGLang retracted {retracted:.1f} requests a run.")
     refused = sorted({int(row.extra["refused"]) for row in rows})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 
@@ -18,8 +18,6 @@ from sagesched.replay.runner import WorkerPool
 from sagesched.replay.tasks import Result, Run, RunTask, Saturation, SaturationTask, Task, engine_of
 
 PREDICTOR = "shipped"
-SATURATION_SEED = 7
-"""Of no reported run."""
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Comparison:
     def key(self, run: Planned) -> Key:
         """Everything that decides a run's result."""
         return {
-            **self._cell_key(run.cell),
+            **self._cell_key(run.cell, run.policy),
             "policy": run.policy,
             "predictor": PREDICTOR,
             "load": run.load,
@@ -56,16 +54,24 @@ class Comparison:
         """Its entry, if it is finished."""
         return self.store.get(self.key(run))
 
-    def saturation_key(self, cell: Cell) -> Key:
+    def saturation_key(self, cell: Cell, seed: int) -> Key:
         """Everything that decides a saturation."""
-        return {**self._cell_key(cell), "saturation_seed": SATURATION_SEED}
+        return {**self._cell_key(cell, "fcfs"), "saturation_seed": seed}
 
-    def saturation_rps(self, cell: Cell) -> float | None:
-        """Requests per second under fcfs, if it is measured."""
-        entry = self.store.get(self.saturation_key(cell))
-        return None if entry is None else float(entry["rate_rps"])
+    def saturation(self, cell: Cell, seed: int) -> Saturation | None:
+        """Under fcfs, of a seed's own requests, if it is measured."""
+        entry = self.store.get(self.saturation_key(cell, seed))
+        if entry is None:
+            return None
+        return Saturation(*(entry[part.name] for part in fields(Saturation)))
 
-    def _cell_key(self, cell: Cell) -> Key:
+    def saturations_rps(self, cell: Cell) -> list[float]:
+        """Of all seeds that are measured."""
+        seeds = sorted({run.seed for run in self.planned})
+        found = [self.saturation(cell, seed) for seed in seeds]
+        return [one.offered_rps for one in found if one is not None]
+
+    def _cell_key(self, cell: Cell, policy: str) -> Key:
         scenario = cell.scenario(self.n, self.data)
         return {
             "workload": cell.workload,
@@ -73,7 +79,7 @@ class Comparison:
             "engine": asdict(scenario.engine),
             "step_time": f"{STEP_TIME.model}, {STEP_TIME.gpu}",
             "warmup": scenario.warmup,
-            "code": self.origin.code,
+            "code": self.origin.codes[policy],
             "sglang": self.origin.sglang,
         }
 
@@ -119,28 +125,27 @@ def _saturations(
     comparison: Comparison, backend: Backend, runs: Sequence[Planned]
 ) -> Iterator[tuple[Task, Key]]:
     del backend
-    missing = [run.cell for run in runs if comparison.found(run) is None]
-    for cell in dict.fromkeys(missing):
-        if comparison.saturation_rps(cell) is None:
+    missing = [(run.cell, run.seed) for run in runs if comparison.found(run) is None]
+    for cell, seed in dict.fromkeys(missing):
+        if comparison.saturation(cell, seed) is None:
             scenario = cell.scenario(comparison.n, comparison.data)
-            yield SaturationTask(scenario, SATURATION_SEED), comparison.saturation_key(cell)
+            yield SaturationTask(scenario, seed), comparison.saturation_key(cell, seed)
 
 
 def _runs(
     comparison: Comparison, backend: Backend, runs: Sequence[Planned]
 ) -> Iterator[tuple[Task, Key]]:
-    uses = {name: policy.uses for name, policy in backend.policies().items()}
-    knows = {"nothing": "none", "distribution": PREDICTOR, "truth": "oracle"}
+    policies = backend.policies()
     for run in runs:
-        saturation = comparison.saturation_rps(run.cell)
+        saturation = comparison.saturation(run.cell, run.seed)
         if saturation is None or comparison.found(run) is not None:
             continue
         task = RunTask(
             scenario=run.cell.scenario(comparison.n, comparison.data),
             policy=run.policy,
-            predictor=knows[uses[run.policy]],
+            predictor=policies[run.policy].knows(PREDICTOR),
             load=run.load,
-            rate_rps=run.load * saturation,
+            rate_rps=run.load * saturation.offered_rps,
             seed=run.seed,
         )
         yield task, comparison.key(run)

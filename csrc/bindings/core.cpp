@@ -1,98 +1,176 @@
-// The one file that knows both Python and the core: it converts and checks types and shapes.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
+// This folder alone knows both Python and the core: it converts and checks types and shapes.
+#include <pybind11/stl.h>
 
 #include <string>
 #include <vector>
 
+#include "arrays.h"
 #include "sagesched/check.h"
+#include "sagesched/curve.h"
 #include "sagesched/gittins.h"
 #include "sagesched/move_to_front.h"
-#include "sagesched/rank_engine.h"
+#include "sagesched/simd_level.h"
 
-namespace py = pybind11;
 using sagesched::CostModel;
-using sagesched::RankEngine;
+using sagesched::IndexCurve;
+
+void bind_rank_engine(py::module_& module);  // rank_engine.cpp
 
 namespace {
 
-constexpr int dense = py::array::c_style | py::array::forcecast;
-using Doubles = py::array_t<double, dense>;
-using Handles = py::array_t<std::int64_t, dense>;
+// The matrices of a call, both stored by row (C order) or both by column (Fortran order): without
+// a copy where they are as NumPy has them.
+template <class T, int order>
+struct Matrices {
+    using Array = py::array_t<T, order | py::array::forcecast>;
+    Array pmf;
+    Array own_support;  // empty where all rows share a support
+    Doubles support;
 
-// NumPy kind codes of what a caller may pass. Not strings: NumPy would read "0.5" as a number.
-const std::string real_kinds = "iuf";
-const std::string integer_kinds = "iu";
+    Matrices(const py::array& rows, const py::array& edges) : pmf(rows) {
+        if (edges.ndim() == 2)
+            own_support = Array(edges);
+        else
+            support = Doubles(edges);
+    }
+};
 
-py::array numeric_array(const char* name, const py::object& object, const std::string& kinds) {
-    const py::array array = py::array::ensure(object);
-    if (!array) throw py::type_error(std::string(name) + " is not an array of numbers");
-    const bool empty = array.size() == 0;  // NumPy calls an empty list float64
-    if (!empty && kinds.find(array.dtype().kind()) == std::string::npos)
-        throw py::type_error(std::string(name) + " has dtype " +
-                             std::string(py::str(array.dtype())) + "; expected " +
-                             (kinds == integer_kinds ? "integers" : "real numbers"));
-    return array;
-}
+struct Requests {
+    Doubles age, prompt_len, cached_len;
+    CostModel cost;
+    std::size_t threads;
+    bool want_stop;
+};
 
-[[noreturn]] void reject_shape(const char* name, const py::array& array, const std::string& want) {
-    throw py::value_error(std::string(name) + " has shape " +
-                          std::string(py::str(array.attr("shape"))) + "; expected " + want);
-}
-
-Doubles vector_of_doubles(const char* name, const py::object& object, py::ssize_t size = -1) {
-    const py::array array = numeric_array(name, object, real_kinds);
-    if (array.ndim() != 1 || (size >= 0 && array.shape(0) != size))
-        reject_shape(name, array, size < 0 ? "one dimension" : "(" + std::to_string(size) + ",)");
-    return Doubles(array);
-}
-
-// One value per row; a scalar is repeated.
-std::vector<double> per_row(const char* name, const py::object& object, py::ssize_t rows) {
-    const py::array array = numeric_array(name, object, real_kinds);
-    const Doubles values(array);
-    const auto count = static_cast<std::size_t>(rows);
-    if (array.ndim() == 0) return std::vector<double>(count, *values.data());
-    if (array.ndim() != 1 || array.shape(0) != rows)
-        reject_shape(name, array, "a scalar or (" + std::to_string(rows) + ",)");
-    return std::vector<double>(values.data(), values.data() + count);
-}
-
-template <class T>
-Doubles index_rows(const py::array& rows, const Doubles& support, const std::vector<double>& age,
-                   const std::vector<double>& prompt_len, const std::vector<double>& cached_len,
-                   const CostModel& cost) {
-    const py::array_t<T, dense> pmf(rows);
-    Doubles out(pmf.shape(0));
-    const sagesched::IndexBatch<T> batch{
-        pmf.data(), support.data(),    age.size(),       static_cast<std::size_t>(support.size()),
-        age.data(), prompt_len.data(), cached_len.data()};
-    double* const result = out.mutable_data();
+template <class T, int order>
+py::object index_rows(const py::array& rows, const py::array& edges, const Requests& requests) {
+    const Matrices<T, order> matrices(rows, edges);
+    py::array_t<T> out(rows.shape(0));
+    py::array_t<T> stop(requests.want_stop ? rows.shape(0) : 0);
+    const bool own = edges.ndim() == 2;
+    const sagesched::IndexBatch<T> batch{matrices.pmf.data(),
+                                         own ? nullptr : matrices.support.data(),
+                                         static_cast<std::size_t>(rows.shape(0)),
+                                         static_cast<std::size_t>(rows.shape(1)),
+                                         requests.age.data(),
+                                         requests.prompt_len.data(),
+                                         requests.cached_len.data(),
+                                         own ? matrices.own_support.data() : nullptr,
+                                         order == py::array::f_style};
+    T* const index = out.mutable_data();
+    T* const edge = requests.want_stop ? stop.mutable_data() : nullptr;
     {
-        // Safe without the GIL: the frame holds the arrays, and nobody else knows `out` yet.
+        // Safe without the GIL: the frame holds the arrays, and nobody else knows the results yet.
         const py::gil_scoped_release unlocked;
-        sagesched::check_cost_model(cost);
-        sagesched::check_batch(batch);
-        sagesched::gittins_index(batch, cost, result);
+        sagesched::gittins_index(batch, requests.cost, index, edge, requests.threads);
+    }
+    if (requests.want_stop) return py::make_tuple(out, stop);
+    return out;
+}
+
+py::array support_of(const py::object& support, const py::array& rows) {
+    const py::array edges = numeric_array("support", support, real_kinds);
+    if (edges.ndim() != 1 && edges.ndim() != 2)
+        reject_shape("support", edges, "(m,), or (N, m) for a support per row");
+    const py::ssize_t bins = edges.shape(edges.ndim() - 1);
+    if (rows.ndim() != 2 || rows.shape(1) != bins)
+        reject_shape("pmf", rows, "(N, " + std::to_string(bins) + "), one column per support edge");
+    if (edges.ndim() == 2 && edges.shape(0) != rows.shape(0))
+        reject_shape("support", edges,
+                     "(" + std::to_string(bins) + ",), or (" + std::to_string(rows.shape(0)) +
+                         ", " + std::to_string(bins) + ") like pmf");
+    return edges;
+}
+
+py::object gittins_index(const py::object& pmf, const py::object& support, const py::object& age,
+                         const py::object& prompt_len, const py::object& cached_len, double token,
+                         double memory, double prefill, py::ssize_t threads, bool want_stop) {
+    const py::array rows = numeric_array("pmf", pmf, real_kinds);
+    const py::array edges = support_of(support, rows);
+    if (threads < 1)
+        throw py::value_error("threads is " + std::to_string(threads) + "; it must be at least 1");
+    const Requests requests{per_row("age", age, rows.shape(0)),
+                            per_row("prompt_len", prompt_len, rows.shape(0)),
+                            per_row("cached_len", cached_len, rows.shape(0)),
+                            {token, memory, prefill},
+                            static_cast<std::size_t>(threads),
+                            want_stop};
+    const bool by_column =
+        (rows.flags() & py::array::f_style) != 0 && (rows.flags() & py::array::c_style) == 0;
+    const auto run = [&](auto type) {
+        using T = decltype(type);
+        return by_column ? index_rows<T, py::array::f_style>(rows, edges, requests)
+                         : index_rows<T, py::array::c_style>(rows, edges, requests);
+    };
+    return rows.dtype().equal(py::dtype::of<float>()) ? run(float()) : run(double());
+}
+
+std::vector<double> edges_of(const py::object& support) {
+    const Doubles edges = vector_of_doubles("support", support);
+    return {edges.data(), edges.data() + edges.size()};
+}
+
+Doubles gittins_curve(const py::object& pmf, const py::object& support,
+                      const py::object& prompt_len, const py::object& cached_len, double token,
+                      double memory, double prefill) {
+    IndexCurve curve(edges_of(support), {token, memory, prefill});
+    const py::array given = numeric_array("pmf", pmf, real_kinds);
+    const auto bins = static_cast<py::ssize_t>(curve.bins());
+    if (given.ndim() != 2 || given.shape(1) != bins)
+        reject_shape("pmf", given, "(N, " + std::to_string(bins) + "), one column per edge");
+    const Doubles rows(given);
+    const auto prompts = per_row("prompt_len", prompt_len, rows.shape(0));
+    const auto cached = per_row("cached_len", cached_len, rows.shape(0));
+    Doubles out({rows.shape(0), bins + 1});
+    double* const result = out.mutable_data();
+    const double* const masses = rows.data();
+    const auto count = static_cast<std::size_t>(rows.shape(0));
+    const double *const prompt = prompts.data(), *const in_cache = cached.data();
+    {
+        const py::gil_scoped_release unlocked;
+        sagesched::check_tokens("prompt_len", prompt, count);
+        sagesched::check_tokens("cached_len", in_cache, count);
+        sagesched::check_pmf(masses, count, curve.bins());
+        for (std::size_t row = 0; row < count; ++row) {
+            curve.assign(masses + row * curve.bins(), prompt[row]);
+            curve.all_ages(in_cache[row], result + row * (curve.bins() + 1));
+        }
     }
     return out;
 }
 
-Doubles gittins_index(const py::object& pmf, const py::object& support, const py::object& age,
-                      const py::object& prompt_len, const py::object& cached_len, double token,
-                      double memory, double prefill) {
-    const py::array rows = numeric_array("pmf", pmf, real_kinds);
-    const Doubles edges = vector_of_doubles("support", support);
-    if (rows.ndim() != 2 || rows.shape(1) != edges.size())
-        reject_shape("pmf", rows,
-                     "(N, " + std::to_string(edges.size()) + "), one column per support edge");
-    const auto ages = per_row("age", age, rows.shape(0));
-    const auto prompts = per_row("prompt_len", prompt_len, rows.shape(0));
-    const auto cached = per_row("cached_len", cached_len, rows.shape(0));
-    const CostModel cost{token, memory, prefill};
-    const bool single = rows.dtype().equal(py::dtype::of<float>());
-    return single ? index_rows<float>(rows, edges, ages, prompts, cached, cost)
-                  : index_rows<double>(rows, edges, ages, prompts, cached, cost);
+IndexCurve make_curve(const py::object& pmf, const py::object& support, double prompt_len,
+                      double token, double memory, double prefill) {
+    IndexCurve curve(edges_of(support), {token, memory, prefill});
+    const Doubles row = vector_of_doubles("pmf", pmf, static_cast<py::ssize_t>(curve.bins()));
+    curve.assign(row.data(), prompt_len);
+    return curve;
+}
+
+py::tuple curve_index(const IndexCurve& curve, const py::object& age,
+                      const py::object& cached_len) {
+    const Doubles ages = vector_of_doubles("age", age);
+    const auto cached = per_row("cached_len", cached_len, ages.size());
+    Doubles index(ages.size()), stop(ages.size());
+    const auto count = static_cast<std::size_t>(ages.size());
+    sagesched::check_tokens("age", ages.data(), count);
+    sagesched::check_tokens("cached_len", cached.data(), count);
+    for (py::ssize_t i = 0; i < ages.size(); ++i) {
+        const auto answer = curve.index(ages.at(i), cached.at(i));
+        index.mutable_at(i) = answer.index;
+        stop.mutable_at(i) = answer.stop;
+    }
+    return py::make_tuple(index, stop);
+}
+
+void bind_curve(py::module_& module) {
+    module.def("gittins_curve", &gittins_curve, py::arg("pmf"), py::arg("support"),
+               py::arg("prompt_len"), py::arg("cached_len"), py::arg("token"), py::arg("memory"),
+               py::arg("prefill"));
+    py::class_<IndexCurve>(module, "IndexCurve")
+        .def(py::init(&make_curve), py::arg("pmf"), py::arg("support"), py::arg("prompt_len"),
+             py::arg("token"), py::arg("memory"), py::arg("prefill"))
+        .def("index", &curve_index, py::arg("age"), py::arg("cached_len") = 0);
 }
 
 std::size_t move_to_front(const py::list& queue, const py::list& front) {
@@ -111,67 +189,17 @@ std::size_t move_to_front(const py::list& queue, const py::list& front) {
     return found;
 }
 
-std::int64_t add(RankEngine& engine, const py::object& pmf, double prompt_len, double arrival,
-                 double age, double cached_len, std::int64_t priority) {
-    const Doubles row = vector_of_doubles("pmf", pmf, static_cast<py::ssize_t>(engine.bins()));
-    return engine.add(row.data(), {prompt_len, arrival, age, cached_len, priority});
-}
-
-using Assign = void (RankEngine::*)(const std::int64_t*, const double*, std::size_t);
-
-template <Assign assign>
-void assign_values(RankEngine& engine, const py::object& handles, const py::object& values) {
-    const py::array raw = numeric_array("handles", handles, integer_kinds);
-    if (raw.ndim() != 1) reject_shape("handles", raw, "one dimension");
-    const Handles which(raw);
-    const Doubles what = vector_of_doubles("values", values, which.size());
-    (engine.*assign)(which.data(), what.data(), static_cast<std::size_t>(which.size()));
-}
-
-py::array_t<std::int64_t> top(const RankEngine& engine, py::ssize_t count) {
-    if (count < 0) throw py::value_error("k is " + std::to_string(count) + "; it must be >= 0");
-    const auto handles = engine.top(static_cast<std::size_t>(count));
-    return py::array_t<std::int64_t>(static_cast<py::ssize_t>(handles.size()), handles.data());
-}
-
-RankEngine make_engine(const py::object& support, double token, double memory, double prefill,
-                       double index_weight) {
-    const Doubles edges = vector_of_doubles("support", support);
-    return RankEngine({edges.data(), edges.data() + edges.size()}, {token, memory, prefill},
-                      index_weight);
-}
-
-void bind_rank_engine(py::module_& module) {
-    py::register_local_exception<sagesched::UnknownHandleError>(module, "UnknownHandleError",
-                                                                PyExc_KeyError);
-    // Methods keep the GIL: it is what makes an engine safe to share between threads.
-    py::class_<RankEngine>(module, "RankEngine")
-        .def(py::init(&make_engine), py::arg("support"), py::arg("token"), py::arg("memory"),
-             py::arg("prefill"), py::arg("index_weight"))
-        .def("add", &add, py::arg("pmf"), py::arg("prompt_len"), py::arg("arrival"), py::kw_only(),
-             py::arg("age") = 0.0, py::arg("cached_len") = 0.0, py::arg("priority") = 0)
-        .def("remove", &RankEngine::remove, py::arg("handle"))
-        .def("update_age", &assign_values<&RankEngine::update_age>, py::arg("handles"),
-             py::arg("ages"))
-        .def("set_cached_prefix", &assign_values<&RankEngine::set_cached_prefix>,
-             py::arg("handles"), py::arg("lengths"))
-        .def("set_index_weight", &RankEngine::set_index_weight, py::arg("index_weight"))
-        .def("top", &top, py::arg("k"))
-        .def("index", &RankEngine::index, py::arg("handle"))
-        .def("key", &RankEngine::key, py::arg("handle"))
-        .def_property_readonly("index_weight", &RankEngine::index_weight)
-        .def_property_readonly("slots", &RankEngine::slots)
-        .def("__contains__", &RankEngine::contains, py::arg("handle"))
-        .def("__len__", &RankEngine::size);
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
     module.doc() = "The compiled core of SageSched; use it through sagesched.gittins.";
     module.def("gittins_index", &gittins_index, py::arg("pmf"), py::arg("support"), py::arg("age"),
                py::arg("prompt_len"), py::arg("cached_len"), py::arg("token"), py::arg("memory"),
-               py::arg("prefill"));
+               py::arg("prefill"), py::arg("threads"), py::arg("want_stop"));
+    module.def("simd_level", &sagesched::simd_level);
+    module.def("simd_levels", &sagesched::simd_levels);
+    module.def("set_simd_level", &sagesched::set_simd_level, py::arg("name"));
     module.def("move_to_front", &move_to_front, py::arg("queue"), py::arg("front"));
+    bind_curve(module);
     bind_rank_engine(module);
 }

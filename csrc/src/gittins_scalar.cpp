@@ -1,14 +1,8 @@
-#include "gittins_kernel.h"
-#include "gittins_levels.h"
+// The baseline instruction set.
+#include "gittins_tiles.h"
 
-namespace sagesched::scalar {
+namespace sagesched {
 
-void gittins_index(const IndexBatch<float>& batch, const CostModel& cost, double* out) {
-    index_of_batch(batch, cost, out);
-}
+const Level scalar_level = {"scalar", make_kernel<float, 1, 4>(), make_kernel<double, 1, 4>()};
 
-void gittins_index(const IndexBatch<double>& batch, const CostModel& cost, double* out) {
-    index_of_batch(batch, cost, out);
-}
-
-}  // namespace sagesched::scalar
+}  // namespace sagesched

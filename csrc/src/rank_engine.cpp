@@ -1,173 +1,226 @@
 #include "sagesched/rank_engine.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <string>
-#include <tuple>
 #include <utility>
 
+#include "log.h"
+#include "rank_checks.h"
 #include "sagesched/check.h"
 #include "sagesched/gittins.h"
 
 namespace sagesched {
 namespace {
 
-constexpr std::size_t not_live = std::numeric_limits<std::size_t>::max();
 constexpr std::uint32_t last_generation = std::numeric_limits<std::int32_t>::max();
 
-void check_index_weight(double value) {
-    if (!(value >= 0.0))
-        throw std::invalid_argument("index_weight is " + std::to_string(value) +
-                                    "; it must be >= 0 (inf: order by the index alone)");
+// At 100,000 requests nothing is in the cache: ask for a slot's memory this many slots ahead.
+constexpr std::size_t ahead = 8;
+constexpr std::size_t cache_line = 64;
+
+std::uint64_t handle_from(std::uint32_t generation, std::uint32_t slot) {
+    return std::uint64_t{generation} << 32 | slot;
 }
 
-void check_request(const NewRequest& request) {
-    check_tokens("prompt_len", request.prompt_len);
-    check_tokens("age", request.age);
-    check_tokens("cached_len", request.cached_len);
-    if (!(request.arrival >= 0.0 && std::isfinite(request.arrival)))
-        throw std::invalid_argument("arrival is " + std::to_string(request.arrival) +
-                                    "; it must be finite and >= 0");
+void prefetch_row(const float* row, std::size_t bins) {
+    const char* const bytes = reinterpret_cast<const char*>(row);
+    for (std::size_t i = 0; i < bins * sizeof(float); i += cache_line)
+        __builtin_prefetch(bytes + i);
 }
 
 }  // namespace
 
-RankEngine::RankEngine(std::vector<double> support, const CostModel& cost, double index_weight)
-    : support_(std::move(support)), cost_(cost), index_weight_(index_weight) {
-    check_support(support_.data(), support_.size());
-    check_cost_model(cost_);
+RankEngine::RankEngine(std::vector<double> support, const CostModel& cost, double index_weight,
+                       std::size_t slice)
+    : support_(std::move(support)),
+      cost_(cost),
+      index_weight_(index_weight),
+      slice_(slice),
+      pmf_(support_.size()) {
+    check_rank_support(support_);
+    check_rank_cost(cost_);
     check_index_weight(index_weight_);
+    check_slice(slice_);
 }
 
-std::int64_t RankEngine::add(const double* pmf, const NewRequest& request) {
-    check_request(request);
-    check_pmf(pmf, 1, bins());
-    const std::size_t slot = take_slot();
-    std::copy(pmf, pmf + bins(), pmf_.begin() + static_cast<std::ptrdiff_t>(slot * bins()));
-    age_[slot] = request.age;
-    prompt_len_[slot] = request.prompt_len;
-    cached_len_[slot] = request.cached_len;
-    arrival_[slot] = request.arrival;
-    priority_[slot] = request.priority;
-    sequence_[slot] = next_sequence_++;
-    evaluate(slot);
-    return handle_of(slot);
+std::int64_t RankEngine::add(const float* pmf, const NewRequest& request) {
+    std::int64_t handle;
+    add_batch(pmf, &request, 1, &handle);
+    return handle;
 }
 
-void RankEngine::remove(std::int64_t handle) {
-    const std::size_t slot = slot_of(handle);
-    const std::size_t hole = position_[slot];
-    live_[hole] = live_.back();
-    position_[live_[hole]] = hole;
-    live_.pop_back();
-    position_[slot] = not_live;
-    // A slot whose generations are used up is retired: its handles must never come back.
-    if (generation_[slot] < last_generation) {
-        ++generation_[slot];
-        free_.push_back(slot);
+void RankEngine::add_batch(const float* pmf, const NewRequest* requests, std::size_t count,
+                           std::int64_t* handles) {
+    check_requests(requests, count);
+    check_pmf(pmf, count, bins());
+    scratch_.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        scratch_.age[i] = requests[i].age;
+        scratch_.prompt_len[i] = requests[i].prompt_len;
+        scratch_.cached_len[i] = requests[i].cached_len;
     }
+    evaluate(pmf, count);
+    reserve(count);
+    for (std::size_t i = 0; i < count; ++i) handles[i] = admit(pmf + i * bins(), requests[i], i);
+}
+
+std::int64_t RankEngine::admit(const float* pmf, const NewRequest& request, std::size_t row) {
+    const std::uint32_t slot = take_slot();
+    std::copy(pmf, pmf + bins(), pmf_.row(slot));
+    Record& record = records_[slot];
+    record.age = request.age;
+    record.prompt_len = request.prompt_len;
+    record.cached_len = request.cached_len;
+    record.arrival = request.arrival;
+    record.boost = 0.0;
+    record.index = scratch_.index[row];
+    record.log_index = scratch_.log_index[row];
+    const std::uint64_t handle = handle_from(record.generation, slot);
+    heap_.push(RankNode::of(request.priority, key_of(record), next_sequence_++, handle));
+    return static_cast<std::int64_t>(handle);
+}
+
+void RankEngine::reserve(std::size_t count) {
+    const std::size_t rows = slots_ + count - std::min(count, free_slots_);
+    pmf_.reserve(rows);
+    records_.reserve(rows);
+    heap_.reserve(rows);
+}
+
+std::uint32_t RankEngine::take_slot() {
+    auto slot = static_cast<std::uint32_t>(slots_);
+    if (free_slots_ > 0) {
+        slot = first_free_;
+        first_free_ = records_[slot].link;
+        --free_slots_;
+    } else {
+        // A slot that lengthens the round of a re-ranking is visited too: one more is left.
+        for (std::size_t* stale : {&stale_keys_, &stale_costs_})
+            if (cursor_ + *stale > slots_) ++*stale;
+        ++slots_;
+        records_[slot].generation = 1;  // no handle is 0
+    }
+    records_[slot].live = true;
+    records_[slot].link = 0;
+    return slot;
+}
+
+void RankEngine::release(std::uint32_t slot) {
+    heap_.erase(slot);
+    Record& record = records_[slot];
+    record.live = false;
+    // A slot whose generations are used up is retired: its handles must never come back.
+    if (record.generation == last_generation) return;
+    ++record.generation;
+    record.link = first_free_;
+    first_free_ = slot;
+    ++free_slots_;
+}
+
+void RankEngine::update(const Changes& changes, const std::int64_t* gone, std::size_t gone_count) {
+    check_changes(changes);
+    locate(changes.handles, changes.count, scratch_.slots);
+    locate(gone, gone_count, scratch_.gone);
+    refuse_repeated(gone, scratch_.gone);
+    const bool evaluated = changes.age || changes.cached_len;
+    if (evaluated) {
+        gather(changes);
+        evaluate(scratch_.pmf.data(), changes.count);
+    }
+    commit(changes, evaluated);
+    for (const std::uint32_t slot : scratch_.gone) release(slot);
 }
 
 void RankEngine::update_age(const std::int64_t* handles, const double* ages, std::size_t count) {
-    check_tokens("age", ages, count);
-    assign(age_, handles, ages, count);
+    update({handles, count, ages, nullptr, nullptr});
 }
 
 void RankEngine::set_cached_prefix(const std::int64_t* handles, const double* lengths,
                                    std::size_t count) {
-    check_tokens("cached_len", lengths, count);
-    assign(cached_len_, handles, lengths, count);
+    update({handles, count, nullptr, lengths, nullptr});
 }
 
-void RankEngine::set_index_weight(double index_weight) {
-    check_index_weight(index_weight);
-    index_weight_ = index_weight;
-    for (const std::size_t slot : live_) key_[slot] = key_for(arrival_[slot], index_[slot]);
+void RankEngine::set_boost(const std::int64_t* handles, const double* boosts, std::size_t count) {
+    update({handles, count, nullptr, nullptr, boosts});
 }
 
-std::vector<std::int64_t> RankEngine::top(std::size_t count) const {
-    using Entry = std::tuple<std::int64_t, double, std::uint64_t, std::size_t>;
-    std::vector<Entry> order;
-    order.reserve(live_.size());
-    for (const std::size_t slot : live_)
-        order.emplace_back(priority_[slot], key_[slot], sequence_[slot], slot);
-    count = std::min(count, order.size());
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count),
-                      order.end());
-    std::vector<std::int64_t> handles(count);
-    for (std::size_t i = 0; i < count; ++i) handles[i] = handle_of(std::get<3>(order[i]));
-    return handles;
-}
-
-bool RankEngine::contains(std::int64_t handle) const {
-    const auto bits = static_cast<std::uint64_t>(handle);
-    const std::size_t slot = bits & 0xffffffffu;
-    return slot < slots() && position_[slot] != not_live && generation_[slot] == bits >> 32;
-}
-
-std::size_t RankEngine::slot_of(std::int64_t handle) const {
-    if (!contains(handle))
-        throw UnknownHandleError("handle " + std::to_string(handle) +
-                                 " is unknown; its request was removed or never added");
-    return static_cast<std::uint64_t>(handle) & 0xffffffffu;
-}
-
-std::int64_t RankEngine::handle_of(std::size_t slot) const {
-    return static_cast<std::int64_t>((std::uint64_t{generation_[slot]} << 32) | slot);
-}
-
-std::size_t RankEngine::take_slot() {
-    if (free_.empty()) grow();
-    const std::size_t slot = free_.back();
-    free_.pop_back();
-    position_[slot] = live_.size();
-    live_.push_back(slot);
-    return slot;
-}
-
-// generation_ is last: its size is the number of slots, so running out of memory half-way leaves
-// the engine as it was.
-void RankEngine::grow() {
-    const std::size_t slot = slots();
-    pmf_.resize((slot + 1) * bins());
-    for (auto* column : {&age_, &prompt_len_, &cached_len_, &arrival_, &index_, &key_})
-        column->resize(slot + 1);
-    priority_.resize(slot + 1);
-    sequence_.resize(slot + 1);
-    position_.resize(slot + 1, not_live);
-    if (generation_.capacity() == slot) {
-        // Room for every slot, so that neither take_slot() nor remove() can fail.
-        const std::size_t capacity = std::max<std::size_t>(64, 2 * slot);
-        live_.reserve(capacity);
-        free_.reserve(capacity);
-        generation_.reserve(capacity);
-    }
-    generation_.push_back(1);  // no handle is 0
-    free_.push_back(slot);
-}
-
-void RankEngine::evaluate(std::size_t slot) {
-    const IndexBatch<double> row{
-        pmf_.data() + slot * bins(), support_.data(),   1, bins(), &age_[slot],
-        &prompt_len_[slot],          &cached_len_[slot]};
-    gittins_index(row, cost_, &index_[slot]);
-    key_[slot] = key_for(arrival_[slot], index_[slot]);
-}
-
-double RankEngine::key_for(double arrival, double index) const {
-    if (std::isinf(index_weight_)) return std::log(index);
-    return arrival + index_weight_ * std::log(index);
-}
-
-void RankEngine::assign(std::vector<double>& column, const std::int64_t* handles,
-                        const double* values, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) slot_of(handles[i]);
+void RankEngine::locate(const std::int64_t* handles, std::size_t count,
+                        std::vector<std::uint32_t>& slots) {
+    slots.resize(count);
     for (std::size_t i = 0; i < count; ++i) {
-        const std::size_t slot = slot_of(handles[i]);
-        column[slot] = values[i];
-        evaluate(slot);
+        if (i + ahead < count && slot_part_of(handles[i + ahead]) < slots_)
+            __builtin_prefetch(&records_[slot_part_of(handles[i + ahead])], 1);
+        slots[i] = slot_of(handles[i]);
+        heap_.prefetch(slots[i]);  // wanted last, in commit()
     }
+}
+
+// Each slot notes where in the list it was seen. An old note is recognised: it does not point to
+// an earlier place with the same slot.
+void RankEngine::refuse_repeated(const std::int64_t* handles,
+                                 const std::vector<std::uint32_t>& slots) {
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+        std::uint32_t& seen = records_[slots[i]].link;
+        if (seen < i && slots[seen] == slots[i])
+            throw UnknownHandleError("handle " + std::to_string(handles[i]) +
+                                     " occurs more than once among those to remove");
+        seen = static_cast<std::uint32_t>(i);
+    }
+}
+
+// The rows to evaluate as they will be after the changes.
+void RankEngine::gather(const Changes& changes) {
+    scratch_.resize(changes.count);
+    scratch_.pmf.resize(std::max(scratch_.pmf.size(), changes.count * bins()));
+    for (std::size_t i = 0; i < changes.count; ++i) {
+        if (i + ahead < changes.count) prefetch_row(pmf_.row(scratch_.slots[i + ahead]), bins());
+        const std::uint32_t slot = scratch_.slots[i];
+        const Record& record = records_[slot];
+        const float* const row = pmf_.row(slot);
+        std::copy(row, row + bins(), scratch_.pmf.data() + i * bins());
+        scratch_.age[i] = changes.age ? changes.age[i] : record.age;
+        scratch_.cached_len[i] = changes.cached_len ? changes.cached_len[i] : record.cached_len;
+        scratch_.prompt_len[i] = record.prompt_len;
+    }
+}
+
+// Index and logarithm of `count` rows: pmf and the columns of the scratch. The one call of the
+// kernel.
+void RankEngine::evaluate(const float* pmf, std::size_t count) {
+    if (count == 0) return;
+    const IndexBatch<float> batch{pmf,
+                                  support_.data(),
+                                  count,
+                                  bins(),
+                                  scratch_.age.data(),
+                                  scratch_.prompt_len.data(),
+                                  scratch_.cached_len.data()};
+    gittins_index(batch, cost_, scratch_.index.data());
+    ++kernel_calls_;
+    natural_log(scratch_.index.data(), count, scratch_.log_index.data());
+}
+
+void RankEngine::commit(const Changes& changes, bool evaluated) {
+    for (std::size_t i = 0; i < scratch_.slots.size(); ++i) {
+        const std::uint32_t slot = scratch_.slots[i];
+        Record& record = records_[slot];
+        if (changes.age) record.age = changes.age[i];
+        if (changes.cached_len) record.cached_len = changes.cached_len[i];
+        if (changes.boost) record.boost = changes.boost[i];
+        if (evaluated) {
+            record.index = scratch_.index[i];
+            record.log_index = scratch_.log_index[i];
+        }
+        heap_.rekey(slot, key_of(record));
+    }
+}
+
+void RankEngine::Scratch::resize(std::size_t rows) {
+    if (age.size() >= rows) return;
+    for (auto* column : {&prompt_len, &cached_len, &log_index}) column->resize(rows);
+    index.resize(rows);
+    age.resize(rows);  // last: its size says that all have that many
 }
 
 }  // namespace sagesched

@@ -12,24 +12,34 @@ from sagesched._version import __version__
 
 if TYPE_CHECKING:
     from sagesched.cost import CostModel
-    from sagesched.gittins import RankEngine, gittins_index, move_to_front
+    from sagesched.gittins import (
+        IndexCurve,
+        RankEngine,
+        gittins_curve,
+        gittins_index,
+        move_to_front,
+    )
     from sagesched.lengths import LengthDistribution, LengthGrid
 
 __all__ = [
     "CostModel",
+    "IndexCurve",
     "LengthDistribution",
     "LengthGrid",
     "RankEngine",
     "__version__",
+    "gittins_curve",
     "gittins_index",
     "move_to_front",
 ]
 
 _MODULE_OF = {
     "CostModel": "sagesched.cost",
+    "IndexCurve": "sagesched.gittins",
     "LengthDistribution": "sagesched.lengths",
     "LengthGrid": "sagesched.lengths",
     "RankEngine": "sagesched.gittins",
+    "gittins_curve": "sagesched.gittins",
     "gittins_index": "sagesched.gittins",
     "move_to_front": "sagesched.gittins",
 }

@@ -1,7 +1,11 @@
 """The compiled core. Use it through ``sagesched.gittins``."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sagesched.cost import CostModel
 
 class UnknownHandleError(KeyError):
     """A handle that was never given out, or whose request has been removed."""
@@ -10,7 +14,9 @@ class RankEngine:
     """See ``sagesched.gittins.RankEngine``. A call does all of its work or raises and does none.
 
     Any method raises ``UnknownHandleError`` (a KeyError) naming the handle, ``ValueError`` naming
-    what is NaN, infinite, negative, too large or of the wrong shape, or ``TypeError``.
+    the argument, row and value that is NaN, infinite, negative, too large or of the wrong shape,
+    or ``TypeError``. Arrays of int64, float64 and (``pmf``) float32 are read without a copy. Of a
+    handle given more than once in one call the last values count; removing it twice is an error.
     """
 
     def __init__(
@@ -20,6 +26,7 @@ class RankEngine:
         memory: float,
         prefill: float,
         index_weight: float,
+        slice: int,
     ) -> None: ...
     def add(
         self,
@@ -34,43 +41,143 @@ class RankEngine:
         """Add a request and return its handle (positive, fits int64).
 
         Args:
-            pmf: ``[m]`` mass of each output length; copied. Same rules as ``gittins_index``.
+            pmf: ``[m]`` mass of each output length; copied, as float32. Same rules as
+                ``gittins_index``.
             prompt_len: prompt tokens.
-            arrival: >= 0 on the caller's own clock; all ranks must agree, so not wall time.
+            arrival: 0 to 1e300 on the caller's own clock; all ranks must agree, so not wall time.
             age: output tokens produced so far.
             cached_len: prompt tokens in the prefix cache; clamped to ``prompt_len``.
             priority: class, smaller first.
         """
 
-    def remove(self, handle: int) -> None:
-        """Forget a request; its handle stays invalid for ever."""
+    def add_batch(
+        self,
+        pmf: ArrayLike,
+        prompt_len: ArrayLike,
+        arrival: ArrayLike,
+        *,
+        age: ArrayLike = 0.0,
+        cached_len: ArrayLike = 0.0,
+        priority: ArrayLike = 0,
+    ) -> NDArray[np.int64]:
+        """Add the requests of ``pmf[n, m]`` in row order and return their handles ``[n]``.
+
+        All other arguments are ``[n]`` or a scalar for all rows, and mean what they mean in
+        ``add``. One call of the kernel.
+        """
+
+    def update(
+        self,
+        handles: ArrayLike,
+        *,
+        age: ArrayLike | None = None,
+        cached_len: ArrayLike | None = None,
+        boost: ArrayLike | None = None,
+        remove: ArrayLike | None = None,
+    ) -> None:
+        """Set columns ``[n]`` of the requests ``[n]``, then forget the requests in ``remove``.
+
+        One call of the kernel if ``age`` or ``cached_len`` is given, none otherwise.
+
+        Args:
+            handles: whose values follow.
+            age: output tokens produced so far.
+            cached_len: prompt tokens in the prefix cache.
+            boost: the caller's aging term, added to the key; negative goes forward. In units of
+                the arrival clock, or of ``ln(index)`` if the weight is infinite.
+            remove: handles, also of requests named above.
+        """
+
+    def remove(self, handles: ArrayLike) -> None:
+        """Forget a request or an array of them; their handles stay invalid for ever."""
 
     def update_age(self, handles: ArrayLike, ages: ArrayLike) -> None:
-        """Set the age ``[n]`` (output tokens) of the requests ``[n]`` and evaluate their index."""
+        """``update(handles, age=ages)``."""
 
     def set_cached_prefix(self, handles: ArrayLike, lengths: ArrayLike) -> None:
-        """Set the cached prompt tokens ``[n]`` of the requests ``[n]`` and evaluate their index."""
+        """``update(handles, cached_len=lengths)``."""
+
+    def set_boost(self, handles: ArrayLike, boosts: ArrayLike) -> None:
+        """``update(handles, boost=boosts)``."""
 
     def set_index_weight(self, index_weight: float) -> None:
-        """Change the weight of the index against arrival for all requests."""
+        """Change the weight of the index against arrival; keys follow in slices, see ``top``."""
+
+    def set_cost(self, cost: CostModel) -> None:
+        """Change the cost; indices and keys follow in slices, see ``top``."""
 
     def top(self, k: int) -> NDArray[np.int64]:
-        """Handles of the best ``min(k, len(self))`` requests, best first."""
+        """Handles of the best ``min(k, len(self))`` requests, best first; O(k log k).
+
+        While ``pending`` is not 0, first gives the next ``slice`` slots, in slot order, the key
+        of the new weight and cost; one call of the kernel if it was the cost that changed.
+        """
+
+    def compare(self, a: int, b: int) -> int:
+        """-1 if ``a`` goes before ``b``, 1 if after, 0 if they are the same handle."""
 
     def index(self, handle: int) -> float:
-        """Gittins index of the request, as of its last evaluation."""
+        """Gittins index of the request (a float32), as of its last evaluation."""
 
     def key(self, handle: int) -> float:
-        """Sort key of the request within its priority class."""
+        """Sort key of the request within its priority class, as of its last evaluation."""
 
     @property
     def index_weight(self) -> float: ...
     @property
     def slots(self) -> int:
-        """Slots allocated: the most requests ever held at once."""
+        """Slots in use so far: the most requests ever held at once."""
+
+    @property
+    def pending(self) -> int:
+        """Slots that the next calls of ``top`` will visit to end a re-ranking; 0 when done."""
+
+    @property
+    def kernel_calls(self) -> int:
+        """Calls of the index kernel so far."""
+
+    @property
+    def bytes_per_request(self) -> int:
+        """Memory of one request: ``4 m + 100``."""
 
     def __contains__(self, handle: int) -> bool: ...
     def __len__(self) -> int: ...
+
+class IndexCurve:
+    """See ``sagesched.gittins.IndexCurve``."""
+
+    def __init__(
+        self,
+        pmf: ArrayLike,
+        support: ArrayLike,
+        prompt_len: float,
+        token: float,
+        memory: float,
+        prefill: float,
+    ) -> None: ...
+    def index(
+        self, age: ArrayLike, cached_len: ArrayLike = 0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Index at the ages ``[n]``, and the edge that attains each (the next stopping age).
+
+        Args:
+            age: ``[n]`` output tokens produced so far.
+            cached_len: ``[n]`` or scalar, prompt tokens in the prefix cache.
+
+        Raises:
+            ValueError, TypeError: as ``gittins_index``.
+        """
+
+def gittins_curve(
+    pmf: ArrayLike,
+    support: ArrayLike,
+    prompt_len: ArrayLike,
+    cached_len: ArrayLike,
+    token: float,
+    memory: float,
+    prefill: float,
+) -> NDArray[np.float64]:
+    """See ``sagesched.gittins.gittins_curve``."""
 
 def gittins_index(
     pmf: ArrayLike,
@@ -81,8 +188,31 @@ def gittins_index(
     token: float,
     memory: float,
     prefill: float,
-) -> NDArray[np.float64]:
+    threads: int,
+    want_stop: bool,
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """See ``sagesched.gittins.gittins_index``."""
+
+def simd_level() -> str:
+    """The instruction set the kernels run on: "scalar", "avx2", "avx512" or "neon".
+
+    The best one this machine has, unless the environment variable ``SAGESCHED_SIMD`` names another.
+    All of them give the same bits.
+
+    Raises:
+        ValueError: ``SAGESCHED_SIMD`` names a level that is unknown or not available; the message
+            lists those that are.
+    """
+
+def simd_levels() -> list[str]:
+    """The levels this machine can run, slowest first."""
+
+def set_simd_level(name: str) -> None:
+    """Change the level, for tests and benchmarks.
+
+    Raises:
+        ValueError: as :func:`simd_level`.
+    """
 
 def move_to_front(queue: list[object], front: list[object]) -> int:
     """Move the objects of ``front``, compared by identity, to the front of ``queue``, in place.

@@ -19,8 +19,7 @@ double index_of(const std::vector<T>& pmf, const std::vector<double>& support, d
                 double prompt_len, const CostModel& cost, double cached_len = 0.0) {
     const IndexBatch<T> batch{pmf.data(), support.data(), 1,          pmf.size(),
                               &age,       &prompt_len,    &cached_len};
-    sagesched::check_batch(batch);
-    double out = 0.0;
+    T out = 0;
     gittins_index(batch, cost, &out);
     return out;
 }

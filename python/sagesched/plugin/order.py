@@ -109,7 +109,7 @@ class QueueOrder:
             place = _Place(step, self._sequence, distribution, self.cost)
             self._sequence += 1
             request._sagesched_place = place
-        self._leave(request)  # preempted and requeued before anyone noticed that it had left
+        self._leave([request])  # preempted and requeued before anyone noticed that it had left
         place.matched_in_pass = -PREFIX_VALID_PASSES
         place.handle = self._engine.add(
             place.distribution.pmf,
@@ -128,11 +128,13 @@ class QueueOrder:
         if len(self._engine) == len(queue):
             return
         stayed = 0  # of the front, which keeps its order at the head of the queue
+        gone = []
         for request in self._front:
             if stayed < len(queue) and request is queue[stayed]:
                 stayed += 1
             else:
-                self._leave(request)
+                gone.append(request)
+        self._leave(gone)
         self._front = queue[:stayed]
         if len(self._engine) != len(queue):
             self._rescan(queue)
@@ -178,19 +180,21 @@ class QueueOrder:
         )
         return True
 
-    def _leave(self, request: Any) -> None:
-        place = place_of(request)
-        if place is not None and self._requests.get(place.handle) is request:
-            del self._requests[place.handle]
-            self._engine.remove(place.handle)
-            place.handle = -1
+    def _leave(self, requests: list[Any]) -> None:
+        """Forget those of the requests that are here; no request may be named twice."""
+        gone = []
+        for request in requests:
+            place = place_of(request)
+            if place is not None and self._requests.get(place.handle) is request:
+                gone.append(place.handle)
+        self._engine.remove(gone)
+        for handle in gone:
+            self._requests.pop(handle)._sagesched_place.handle = -1
 
     def _rescan(self, queue: list[Any]) -> None:
         """Make the engine hold exactly the queue: drop who left, take who came unannounced."""
         waiting = {id(request) for request in queue}
-        for request in list(self._requests.values()):
-            if id(request) not in waiting:
-                self._leave(request)
+        self._leave([r for r in self._requests.values() if id(r) not in waiting])
         places = [place for place in map(place_of, queue) if place is not None]
         latest = max((place.arrival for place in places), default=0)
         for request in queue:
@@ -209,7 +213,11 @@ class QueueOrder:
         return predicted
 
     def _reweigh(self) -> None:
-        """Follow S in steps of a quarter octave, so that the order is rarely rebuilt."""
+        """Follow S in steps of a quarter octave, so that the order is rarely rebuilt.
+
+        Of a long queue each pass rebuilds a slice. Ranks stay together: what a pass rebuilds
+        depends on the calls made so far, which are the same on every rank.
+        """
         unit = 2.0 ** (round(4.0 * math.log2(max(self._mean_length, 1.0))) / 4.0)
         weight = self.dial * unit
         if weight != self._weight:

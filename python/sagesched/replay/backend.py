@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sagesched.lengths import LengthGrid
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.result import RunResult
-from sagesched.replay.steptime import StepTime
+from sagesched.replay.steptime import StepTime, as_scheduled
 from sagesched.replay.trace import TraceRequest, Workload
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class RealBackend:
             result.output_tokens[first:],
             pool_tokens=asked.engine.pool_tokens,
             slots=asked.engine.max_running,
-            step_time=asked.step_time,
+            step_time=as_scheduled(asked.step_time, asked.engine.overlap),
             shared_prefix_tokens=shared,
         )
 

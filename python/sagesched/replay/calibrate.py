@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sagesched.replay import flags
 from sagesched.replay.fitted import FittedStepTime
 from sagesched.replay.fitting import fit
 from sagesched.replay.measure import Meter
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The command; returns the exit status: 0, or 1 with a message on stderr."""
     try:
+        flags.writable("json", options.json)
         server = Server(options.url, options.request, options.api_key)
         model = calibrate(
             server,
@@ -73,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         )
         if options.json is not None:
             model.save(options.json)
-    except (CalibrationError, OSError) as error:
+    except (CalibrationError, OSError, ValueError) as error:
         print(f"sagesched calibrate: {error}", file=sys.stderr)
         return 1
     print(summary(model))
@@ -206,10 +208,9 @@ def _say(text: str) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def _object(text: str) -> dict[str, Any]:

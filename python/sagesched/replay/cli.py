@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,13 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = engine.add_argument
     add("--model", help="step times of a model (llama-3.1-8b)")
     add("--gpu", help="on a GPU (h100)")
-    add("--step-time", metavar="FILE", help="step times from sagesched calibrate instead")
+    add("--step-time", metavar="FILE", help="step times from sagesched calibrate instead; the "
+        "other engine settings are then by default the calibrated server's")  # fmt: skip
     add("--pool", type=int, metavar="TOKENS", help="KV pool (what fits on the GPU)")
     add("--max-running", type=int, help="most requests at a time (256)")
     add("--context", type=int, metavar="TOKENS", help="longest prompt and output (16384)")
     add("--chunk", type=int, metavar="TOKENS", help="chunked prefill size (8192)")
-    add("--mixed", action="store_true", help="prefill and decode in one pass")
-    add("--overlap", action="store_true", help="SGLang's overlap schedule")
+    yes_no = argparse.BooleanOptionalAction
+    add("--mixed", action=yes_no, help="prefill and decode in one pass (no)")
+    add("--overlap", action=yes_no, help="SGLang's overlap schedule (no)")
     add("--page-size", type=int, help="KV page size, tokens (1)")
     add("--conservativeness", type=float, help="SGLang's schedule conservativeness (1.0)")
     output = parser.add_argument_group("output")
@@ -114,18 +117,23 @@ def _show(session: Session) -> bool:
     plan = session.plan
     good = True
     if plan.json_file:
-        good &= _write("JSON", plan.json_file, session_json(session))
+        good &= _write("JSON", plan.json_file, lambda: session_json(session))
     if plan.report_file:
-        good &= _write("Report", plan.report_file, report_html(session), " (open it in a browser)")
+        hint = " (open it in a browser)"
+        good &= _write("Report", plan.report_file, lambda: report_html(session), hint)
     return good
 
 
-def _write(what: str, file: Path, text: str, hint: str = "") -> bool:
-    """A full disk costs this file only: the runs behind it may have taken hours."""
+def _write(what: str, file: Path, made: Callable[[], str], hint: str = "") -> bool:
+    """A full disk or a bug costs this file only: the runs behind it may have taken hours."""
     try:
-        file.write_text(text, encoding="utf-8")
+        file.write_text(made(), encoding="utf-8")
     except OSError as error:
         print(f"sagesched replay: cannot write {file}: {error.strerror}", file=sys.stderr)
+        return False
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        print(f"sagesched replay: cannot make {file}: {reason}", file=sys.stderr)
         return False
     print(f"{what}: {file}{hint}")
     return True

@@ -32,6 +32,7 @@ class Control:
         )
         self._preempts = type(policy).victims is not Policy.victims
         self.failures = 0
+        self._put_right = 0
         self.first_failure = ""
         policy.situation.cached_prefix = self._cached_prefix
 
@@ -48,9 +49,16 @@ class Control:
             result = stock(waiting_queue, *args, **kwargs)
             if self.failures < MOST_FAILURES:
                 self._guarded(lambda: self._policy.order(waiting_queue), None)
+            if self.failures > self._put_right:
+                self._put_right = self.failures
+                self._by_arrival(waiting_queue)
             return result
 
         scheduler.policy.calc_priority = calc_priority
+
+    def _by_arrival(self, waiting_queue: list[Any]) -> None:
+        """Stock order in place of the policy's: a failed one may have got half-way."""
+        waiting_queue.sort(key=lambda request: self._policy.situation.known(request).number)
 
     def entered(self, request: Any) -> None:
         """A request is in the waiting queue."""

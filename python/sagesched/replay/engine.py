@@ -1,7 +1,8 @@
 """SGLang's own scheduler in this process: no sockets, no weights, its seams in our hands.
 
 What runs is SGLang's ``Scheduler`` with its policy, prefill adder, radix cache, allocator and
-event loop. Four methods are overridden, each a place where the scheduler meets the outside world.
+event loop. Four methods are overridden, each a place where the scheduler meets the outside world;
+a fifth, the loop over a decode step's results, is spared where no request ends (`Run.decoded`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sagesched.replay.trace import VOCABULARY
 
 EOS_TOKEN = 2
+MOST_POOL_TOKENS = 200_000_000
+MOST_PLACES = 1_000_000_000
+"""The allocator's tables take real memory: some 20 bytes a token of the pool, and 4 bytes for every
+token that every running request could hold."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class EngineConfig:
         for name in ("pool_tokens", "max_running", "context", "chunk", "page_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"EngineConfig: {name} must be at least 1")
+        if self.pool_tokens > MOST_POOL_TOKENS:
+            raise ValueError(f"EngineConfig: pool_tokens must be at most {MOST_POOL_TOKENS:,}")
+        if self.max_running * self.context > MOST_PLACES:
+            raise ValueError(
+                f"EngineConfig: max_running times context must be at most {MOST_PLACES:,}"
+            )
         if not self.conservativeness > 0:
             raise ValueError("EngineConfig: conservativeness must be above 0")
 
@@ -59,6 +70,7 @@ class Seams:
     entered: Callable[[Any], None] = lambda request: None
     before_admission: Callable[[Any], list[Any]] = lambda running_batch: []
     result_event: Callable[[Any], Any] = field(default=lambda result: result.virtual_event)
+    decoded: Callable[[Any, Any], bool] = lambda batch, result: False
 
 
 def require_sglang() -> None:
@@ -102,7 +114,35 @@ def build_scheduler(config: EngineConfig) -> tuple[Any, Seams]:
         publish(args, role="scheduler", ranks=ranks)
         scheduler = _scheduler_class(seams)(args, ports)
     scheduler._war_barrier_enabled = False  # as SGLang sets it where there is no CUDA stream
+    _spare_what_nobody_reads(scheduler, seams)
     return scheduler, seams
+
+
+def _spare_what_nobody_reads(scheduler: Any, seams: Seams) -> None:
+    """No log lines and queue sums for them; no loop over the results of an uneventful decode step.
+
+    Neither takes part in a scheduling decision.
+    """
+    from sglang.srt.managers.scheduler_components.batch_result_processor import (
+        SchedulerBatchResultProcessor,
+    )
+    from sglang.srt.managers.scheduler_components.load_inquirer import SchedulerLoadInquirer
+
+    class Results(SchedulerBatchResultProcessor):  # type: ignore[misc]
+        def process_batch_result_decode(self, batch: Any, result: Any) -> None:
+            if not seams.decoded(batch, result):
+                super().process_batch_result_decode(batch, result)
+
+    class Loads(SchedulerLoadInquirer):  # type: ignore[misc]
+        def _get_num_pending_tokens(self, chunk_deduct: int = 0) -> int:
+            return 0
+
+    def instead_of(stock: Any, kind: type[Any]) -> Any:
+        return kind(**{part.name: getattr(stock, part.name) for part in fields(stock)})
+
+    scheduler.batch_result_processor = instead_of(scheduler.batch_result_processor, Results)
+    scheduler.load_inquirer = instead_of(scheduler.load_inquirer, Loads)
+    scheduler.metrics_reporter.is_stats_logging_rank = False
 
 
 def _server_args(config: EngineConfig, folder: Path) -> Any:

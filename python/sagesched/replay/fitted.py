@@ -100,12 +100,39 @@ class FittedStepTime:
             values["decode"] = _line(values["decode"], units=2)
             values["prefill"] = _line(values["prefill"], units=3)
             values["errors"] = {k: FitError(**v) for k, v in values["errors"].items()}
-            return cls(**values)
+            return _checked(cls(**values))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{path}: not a step-time file ({type(error).__name__}: {error}); "
                 "write one with: sagesched calibrate URL --json FILE"
             ) from error
+
+
+ENGINE_NUMBERS = {
+    "pool_tokens": int, "max_running": int, "context": int, "chunk": int, "page_size": int,
+    "mixed": bool, "overlap": bool, "conservativeness": float,
+}  # fmt: skip
+
+
+def _checked(model: FittedStepTime) -> FittedStepTime:
+    if not isinstance(model.name, str):
+        raise ValueError(f"name must be text, got {model.name!r}")
+    for name in ("request_overhead_s", "moved_token_s"):
+        value = getattr(model, name)
+        if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
+    for line, what in ((model.decode, "decode"), (model.prefill, "prefill")):
+        if not any((line.floor_s, line.overhead_s, *line.per_unit_s)):
+            raise ValueError(f"{what}: all coefficients are 0, so that its steps take no time")
+    if not isinstance(model.engine, dict):
+        raise ValueError("engine must be an object")
+    for name, kind in ENGINE_NUMBERS.items():
+        value = model.engine.get(name)
+        wanted = (int, float) if kind is float else kind
+        wrong = not isinstance(value, wanted) or (kind is not bool and isinstance(value, bool))
+        if value is not None and wrong:
+            raise ValueError(f"engine: {name} must be of type {kind.__name__}, got {value!r}")
+    return model
 
 
 def load_step_time(path: Path) -> FittedStepTime:

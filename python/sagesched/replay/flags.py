@@ -80,7 +80,7 @@ def jobs(given: Mapping[str, Any]) -> int:
     return at_least(1, given, "jobs")
 
 
-def writable(name: str, text: str | None) -> Path | None:
+def writable(name: str, text: str | Path | None) -> Path | None:
     if not text:
         return None
     file = Path(text)

@@ -39,6 +39,7 @@ class Harness:
         predictions: Predictions | None = None,
         settings: Mapping[str, float] | None = None,
         max_output_tokens: int = 2048,
+        short_cut: bool = True,
     ) -> RunResult:
         """Replay a trace.
 
@@ -49,6 +50,7 @@ class Harness:
             predictions: what is known of output lengths; needed by policies that use it.
             settings: of the policy.
             max_output_tokens: ``max_new_tokens`` of every request.
+            short_cut: see `Run.decoded`; it changes how long a replay takes, nothing else.
 
         Raises:
             ValueError: an unknown policy or setting, no predictions where they are needed.
@@ -59,6 +61,7 @@ class Harness:
         made.check_settings(settings or {})
         if made.uses == "distribution" and predictions is None:
             raise ValueError(f"policy {policy} needs predictions, none were given")
-        run = Run(self, made, dict(settings or {}), step_time, predictions, max_output_tokens)
+        own = dict(settings or {})
+        run = Run(self, made, own, step_time, predictions, max_output_tokens, short_cut)
         with environment(made, settings or {}):
             return run.go(checked(requests, "trace"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -23,9 +24,12 @@ def settings_of(session: Session) -> dict[str, Any]:
         "predictors": dict(plan.predictors),
         "policy_settings": {name: dict(of) for name, of in plan.policy_settings.items() if of},
         "baseline": plan.baseline,
-        "loads": list(plan.loads),
+        "loads": sorted({row.load for row in session.rows}),
         "seeds": list(plan.seeds),
-        "saturation_rps": session.saturation.rate_rps,
+        "saturation_rps": session.saturation_rps,
+        "saturation_rps_by_seed": {
+            str(seed): found.offered_rps for seed, found in session.saturations.items()
+        },
         "recorded_rate_rps": plan.recorded_rate_rps,
         **{f"{package}_version": version for package, version in plan.versions.items()},
         "failed": session.failures,
@@ -43,4 +47,13 @@ def row_json(row: Row) -> dict[str, Any]:
 def session_json(session: Session) -> str:
     """``{"settings": {...}, "rows": [...]}``."""
     report = {"settings": settings_of(session), "rows": [row_json(row) for row in session.rows]}
-    return json.dumps(report, indent=1, allow_nan=False) + "\n"
+    return json.dumps(_finite(report), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: a setting that is infinite becomes the text "inf"."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sagesched.replay import flags
 from sagesched.replay.backend import Backend, StepTimeSpec, WorkloadSpec
 from sagesched.replay.engine import EngineConfig
+from sagesched.replay.steptime import StepTime
 from sagesched.replay.tasks import Scenario
 from sagesched.replay.trace import Workload, checked
 
@@ -92,19 +93,19 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
         RuntimeError: SGLang is missing.
         OSError: a file cannot be read, or its folder not be written.
     """
-    given = _completed(options)
+    step_spec = _step_time_spec(vars(options))
+    step_time = backend.step_time(step_spec)
+    given = _completed(options, measured_engine(step_time))
     spec = _workload_spec(given)
-    step_spec = _step_time_spec(given)
     policies = _policies(flags.names("--policies", given["policies"]), backend.policies())
     predictor = flags.one_of("--predictor", given["predictor"], PREDICTORS)
-    if predictor == "law" and spec.is_file:
+    if predictor == "law" and (spec.is_file or spec.content):
         raise ValueError("--predictor law: only generated workloads have a known law")
     loads = flags.loads(given["load"])
     first_seed = flags.at_least(0, given, "seed_base")
     seed_count = flags.at_least(1, given, "seeds")
     if not 0 <= given["warmup"] < 1:
         raise ValueError("--warmup must be a share of at least 0 and below 1")
-    step_time = backend.step_time(step_spec)
     if given["pool"] is None:
         given["pool"] = backend.default_pool_tokens(step_spec)
     engine = _engine(given)
@@ -120,7 +121,7 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
     return Plan(
         scenario=Scenario(spec, step_spec, engine, given["warmup"]),
         policies=tuple(policies),
-        predictors={name: _knows(policies[name], predictor) for name in policies},
+        predictors={name: policies[name].knows(predictor) for name in policies},
         yardsticks=frozenset(name for name in policies if policies[name].uses == "truth"),
         policy_settings=flags.policy_settings(given["set"] or [], policies),
         loads=loads,
@@ -136,17 +137,24 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
     )
 
 
-def _completed(options: argparse.Namespace) -> dict[str, Any]:
-    """All flags, with the defaults of the kind of trace where one was left out."""
+def measured_engine(step_time: StepTime) -> dict[str, Any]:
+    """Flags that a calibrated server's own settings stand for; empty for a preset."""
+    engine: Mapping[str, Any] = getattr(step_time, "engine", {})
+    flag = {field.name: field.name for field in fields(EngineConfig)} | {"pool_tokens": "pool"}
+    return {flag[name]: value for name, value in engine.items() if name in flag}
+
+
+def _completed(options: argparse.Namespace, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """All flags; one that was left out is as measured, or has the default of the kind of trace."""
     everything = vars(options)
-    given = {k: v for k, v in everything.items() if v is not None and v is not False}
+    given = {k: v for k, v in everything.items() if v is not None}
     if not (given.get("trace") or given.get("workload") or given.get("demo")):
         raise ValueError("give one of --trace FILE, --workload NAME, --demo")
     defaults = DEMO if given.get("demo") else RECORDED if given.get("trace") else GENERATED
     if given.get("demo") and given.get("trace"):
         raise ValueError("--demo makes its own trace: leave out --trace")
     nothing = dict.fromkeys(everything)
-    return {**nothing, **defaults, **given}
+    return {**nothing, **defaults, **measured, **given}
 
 
 def _workload_spec(given: Mapping[str, Any]) -> WorkloadSpec:
@@ -186,11 +194,6 @@ def _engine(given: Mapping[str, Any]) -> EngineConfig:
 
 def _policies(names: Sequence[str], known: Mapping[str, type[Policy]]) -> dict[str, type[Policy]]:
     return {name: known[flags.one_of("--policies", name, list(known))] for name in names}
-
-
-def _knows(policy: type[Policy], predictor: str) -> str:
-    """A yardstick is told the truth by the harness, whatever the predictor."""
-    return {"nothing": "none", "distribution": predictor, "truth": "oracle"}[policy.uses]
 
 
 def _look_at(workload: Workload, seed: int) -> None:

@@ -17,6 +17,11 @@ prompt take 1 to 2 ms on a CPU core. Stated, not measured, so that repeats are i
 REMEMBERED_PROMPTS = 4096
 
 
+def text_of(request: TraceRequest) -> str:
+    """Its prompt; without a text only its length speaks, about 4 characters a token."""
+    return request.text or " " * (4 * len(request.prompt))
+
+
 class Predictions(Protocol):
     """Predicts at arrival, learns at the end.
 
@@ -32,8 +37,12 @@ class Predictions(Protocol):
         """The output-length distribution of a request that arrives now."""
         ...
 
-    def finished(self, number: int, output_tokens: int) -> None:
-        """A request ended by itself."""
+    def finished(self, number: int, output_tokens: int, by_itself: bool) -> None:
+        """A request ended: by itself, or at the limit of what it might produce."""
+        ...
+
+    def refused(self, number: int) -> None:
+        """A request was turned away: nothing is learned."""
         ...
 
 
@@ -55,13 +64,16 @@ class Shipped:
         vector = self._vectors[number] = self._embed(request)
         return self._predictor.predict_from(vector[np.newaxis])[0]
 
-    def finished(self, number: int, output_tokens: int) -> None:
-        """Record the outcome."""
-        self._predictor.record(self._vectors.pop(number), output_tokens, True)
+    def finished(self, number: int, output_tokens: int, by_itself: bool) -> None:
+        """Record the outcome, as the plug-in does: at the limit, it would have been longer."""
+        self._predictor.record(self._vectors.pop(number), output_tokens, by_itself)
+
+    def refused(self, number: int) -> None:
+        """Forget its vector."""
+        del self._vectors[number]
 
     def _embed(self, request: TraceRequest) -> Any:
-        """Without a text only the prompt's length speaks, about 4 characters a token."""
-        text = request.text or " " * (4 * len(request.prompt))
+        text = text_of(request)
         vector = self._embedded.pop(text, None)
         if vector is None:
             vector = self._predictor.embed([text])[0]
@@ -69,6 +81,58 @@ class Shipped:
         if len(self._embedded) > REMEMBERED_PROMPTS:
             self._embedded.popitem(last=False)
         return vector
+
+
+class Published:
+    """The predictor of SageSched as published (arXiv 2603.07917, section 3.1).
+
+    The outputs of past prompts with a cosine similarity of at least 0.8, each counted once, in 10
+    buckets of 200 tokens. Left open there, and how it is done here: without such a prompt all past
+    outputs count, and before the first one every bucket is as likely; the embedding is the shipped
+    one; the newest 10,000 are kept.
+    """
+
+    name = "published"
+    seconds = SHIPPED_SECONDS
+
+    BUCKETS = 10
+    BUCKET_TOKENS = 200
+    LEAST_SIMILARITY = 0.8
+    KEPT = 10_000
+
+    def __init__(self, grid: LengthGrid) -> None:
+        from sagesched.predict import make_embedder
+
+        self._embedder = make_embedder()
+        self._grid = grid
+        self._bins = [grid.bin_of((k + 1) * self.BUCKET_TOKENS) for k in range(self.BUCKETS)]
+        self._past = np.zeros((self.KEPT, self._embedder.dim), dtype=np.float32)
+        self._bucket = np.zeros(self.KEPT, dtype=np.int64)
+        self._count = 0
+        self._vectors: dict[int, Any] = {}
+
+    def predict(self, number: int, request: TraceRequest) -> LengthDistribution:
+        """From similar prompts among what has finished."""
+        vector = self._embedder.embed([text_of(request)])[0]
+        self._vectors[number] = vector
+        past = self._bucket[: min(self._count, self.KEPT)]
+        similar = past[self._past[: len(past)] @ vector >= self.LEAST_SIMILARITY]
+        counts = np.bincount(similar if len(similar) else past, minlength=self.BUCKETS)
+        weights = counts if counts.any() else np.ones(self.BUCKETS)
+        pmf = np.zeros(len(self._grid))
+        np.add.at(pmf, self._bins, weights / weights.sum())
+        return LengthDistribution(self._grid, pmf)
+
+    def finished(self, number: int, output_tokens: int, by_itself: bool) -> None:
+        """Count the outcome, whatever ended it."""
+        slot = self._count % self.KEPT
+        self._past[slot] = self._vectors.pop(number)
+        self._bucket[slot] = min((output_tokens - 1) // self.BUCKET_TOKENS, self.BUCKETS - 1)
+        self._count += 1
+
+    def refused(self, number: int) -> None:
+        """Forget its vector."""
+        del self._vectors[number]
 
 
 class Law:
@@ -94,8 +158,11 @@ class Law:
             self._laws[request.cluster] = law
         return self._laws[request.cluster]
 
-    def finished(self, number: int, output_tokens: int) -> None:
+    def finished(self, number: int, output_tokens: int, by_itself: bool) -> None:
         """Nothing to learn."""
+
+    def refused(self, number: int) -> None:
+        """Nothing to forget."""
 
 
 class Prior:
@@ -114,9 +181,12 @@ class Prior:
         """The same for every prompt."""
         return self._predictor.prior()
 
-    def finished(self, number: int, output_tokens: int) -> None:
+    def finished(self, number: int, output_tokens: int, by_itself: bool) -> None:
         """Record the outcome."""
-        self._predictor.record(self._nothing, output_tokens, True)
+        self._predictor.record(self._nothing, output_tokens, by_itself)
+
+    def refused(self, number: int) -> None:
+        """Nothing to forget."""
 
 
 class Oracle:
@@ -134,11 +204,14 @@ class Oracle:
         pmf[self._grid.bin_of(request.output_tokens)] = 1.0
         return LengthDistribution(self._grid, pmf)
 
-    def finished(self, number: int, output_tokens: int) -> None:
+    def finished(self, number: int, output_tokens: int, by_itself: bool) -> None:
         """Nothing to learn."""
 
+    def refused(self, number: int) -> None:
+        """Nothing to forget."""
 
-PREDICTORS = ("shipped", "law", "prior", "oracle")
+
+PREDICTORS = ("shipped", "law", "prior", "oracle", "published")
 
 
 def make_predictions(name: str, workload: Workload, grid: LengthGrid) -> Predictions:
@@ -155,4 +228,6 @@ def make_predictions(name: str, workload: Workload, grid: LengthGrid) -> Predict
         return Prior(grid)
     if name == "oracle":
         return Oracle(grid)
+    if name == "published":
+        return Published(grid)
     raise ValueError(f"--predictor {name}: expected one of {', '.join(PREDICTORS)}")

@@ -49,11 +49,17 @@ class Server:
     """
 
     def __init__(self, url: str, body: Mapping[str, Any] | None = None, api_key: str = "") -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port or an address that is none
+            good = False
+        if not good:
             raise CalibrationError(
                 f"{url!r} is no server address; expected one such as http://127.0.0.1:30000"
             )
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise CalibrationError("the API key has characters that no HTTP header may have")
         self.url = url
         self._parts = parts
         self._body = dict(body or {})

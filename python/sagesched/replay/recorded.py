@@ -99,8 +99,9 @@ class RecordedWorkload:
         """What a reader of the results should know about the trace."""
         summary = self.summary
         notes = list(summary.notes)
-        if summary.span_s is None and self.arrivals is None:
-            notes.append("the trace has no arrival times: they are drawn, Poisson")
+        if not summary.span_s and self.arrivals is None:
+            have = "no arrival times" if summary.span_s is None else "one arrival time for all"
+            notes.append(f"the trace has {have}: they are drawn, Poisson")
         if summary.span_s is not None and self.arrivals is not None:
             notes.append("the recorded arrival times are not used")
         if summary.cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,17 +22,33 @@ class Live:
         number: arrival number.
         output_tokens: its true length.
         first_token: id of the first token it will produce; the following ones count up.
+        prompt_tokens: length of its prompt.
         last_token_s: when its latest token was out; NaN before the first one.
+        produced: tokens that are out.
+        longest_gap_s: between two of its tokens so far.
         started: whether its prompt has been looked up in the radix cache.
         swapped_tokens: KV tokens that were moved away and must be moved back.
+        last_length: KV tokens in the step that gives its last token.
     """
 
     number: int
     output_tokens: int
     first_token: int
+    prompt_tokens: int
     last_token_s: float = float("nan")
+    produced: int = 0
+    longest_gap_s: float = 0.0
     started: bool = False
     swapped_tokens: int = 0
+    last_length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cut(self.output_tokens)
+
+    def cut(self, output_tokens: int) -> None:
+        """It produces at most so many tokens."""
+        self.output_tokens = min(self.output_tokens, output_tokens)
+        self.last_length = self.prompt_tokens + self.output_tokens - 1
 
 
 class Recorder:
@@ -74,19 +90,24 @@ class Recorder:
 
     def token(self, live: Live, now: float) -> None:
         """A request has a new token."""
-        number = live.number
-        if live.last_token_s == live.last_token_s:
-            gap = now - live.last_token_s
-            if gap > self.gap[number]:
-                self.gap[number] = gap
-        else:
-            self.first[number] = now
+        gap = now - live.last_token_s
+        if gap > live.longest_gap_s:
+            live.longest_gap_s = gap
+        elif gap != gap:
+            self.first[live.number] = now
         live.last_token_s = now
+        live.produced += 1
 
     def end(self, live: Live, request: Any, now: float, preemptions: int) -> None:
-        """A request has all its tokens."""
+        """A request has all its tokens; a ``RuntimeError`` if not each of them was noted."""
+        if live.produced != len(request.output_ids):
+            raise RuntimeError(
+                f"replay: request {live.number} ended with {len(request.output_ids)} tokens, "
+                f"{live.produced} were seen"
+            )
         number = live.number
         self.last[number] = now
+        self.gap[number] = live.longest_gap_s
         self.output[number] = len(request.output_ids)
         self.preemptions[number] = preemptions
         # SGLang counts a release by the policy as a retraction, too.

@@ -89,6 +89,11 @@ class RunResult:
         return self.first_s - self.arrival_s
 
     @property
+    def cut(self) -> int:
+        """Requests whose output the context, the pool or ``max_new_tokens`` cut short."""
+        return int((self.output_tokens < self.true_tokens).sum())
+
+    @property
     def prefix_hit(self) -> float:
         """Share of the prompt tokens that came from the radix cache, at first admission."""
         computed = self.prefill_tokens - self.recomputed_tokens
@@ -182,5 +187,10 @@ def summarise(
         recomputed_tokens=result.recomputed_tokens,
         prefix_hit=result.prefix_hit,
         lower_bound_mean_ttlt_s=lower_bound_mean_ttlt_s,
-        extra={"refused": result.refused, "fallbacks": result.fallbacks, "digest": result.digest},
+        extra={
+            "refused": result.refused,
+            "cut": result.cut,
+            "fallbacks": result.fallbacks,
+            "digest": result.digest,
+        },
     )

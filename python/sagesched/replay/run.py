@@ -13,16 +13,12 @@ from sagesched.replay.policies.base import Known, Policy, Situation
 from sagesched.replay.predictors import Predictions
 from sagesched.replay.recorder import Live, Recorder
 from sagesched.replay.result import RunResult
+from sagesched.replay.script import first_token, next_tokens
 from sagesched.replay.sglang_request import tokenized
-from sagesched.replay.steptime import Step, StepTime
-from sagesched.replay.trace import LAST_PROMPT_TOKEN, VOCABULARY, TraceRequest
+from sagesched.replay.steptime import Step, StepTime, as_scheduled
+from sagesched.replay.trace import TraceRequest
 from sagesched.replay.work import PrefillBooks, decode_work
 
-OUTPUT_TOKENS = 64
-"""Token ids a request's output goes through in turn, in a range of its own as far as they reach:
-two outputs must not look alike in the radix cache."""
-
-OUTPUT_RANGES = (VOCABULARY - LAST_PROMPT_TOKEN) // OUTPUT_TOKENS
 MOST_IDLE_TURNS = 1_000
 
 
@@ -46,6 +42,7 @@ class Run:
         step_time: StepTime,
         predictions: Predictions | None,
         max_output_tokens: int,
+        short_cut: bool = True,
     ) -> None:
         from sglang.srt.managers.utils import GenerationBatchResult
 
@@ -56,15 +53,16 @@ class Run:
         self.overlap = engine.config.overlap
         self.policy = policy
         self.settings = settings
-        self.step_time = step_time
+        self.step_time = as_scheduled(step_time, self.overlap)
         self.predictions = predictions if policy.uses == "distribution" else None
         self.max_output_tokens = max_output_tokens
+        self.short_cut = short_cut
         self.clock = VirtualClock()
         self.recorder = Recorder()
         self.live: dict[str, Live] = {}
         slots, pool = engine.config.max_running, engine.config.pool_tokens
         full_step = Step(decode_requests=slots, decode_kv_tokens=pool // 2)
-        self.situation = Situation(slots, pool, step_time.seconds(full_step))
+        self.situation = Situation(slots, pool, self.step_time.seconds(full_step))
         self.prefill = PrefillBooks(self.live, self.recorder, policy.swap_is_free)
         self.control = Control(self.scheduler, policy(self.situation, settings), self.live)
         overhead = float(getattr(step_time, "request_overhead_s", 0.0))
@@ -125,7 +123,8 @@ class Run:
         scheduler.tp_worker.forward_batch_generation = self.forward
         self.seams.emit = self.emit
         self.seams.before_admission = self.control.before_admission
-        self.seams.entered = self.control.entered
+        self.seams.entered = self.entered
+        self.seams.decoded = self.decoded
 
     # What the scheduler calls: requests come in, a batch is computed, tokens go out.
 
@@ -148,6 +147,11 @@ class Run:
             self.coming = next(self.trace, None)
         return due
 
+    def entered(self, request: Any) -> None:
+        """A request is in the waiting queue; SGLang has cut what it may produce to the context."""
+        self.live[request.rid].cut(request.sampling_params.max_new_tokens)
+        self.control.entered(request)
+
     def forward(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Compute a batch: its scripted tokens, and the time it takes."""
         import torch
@@ -156,14 +160,42 @@ class Run:
         step = self.prefill.work(batch) if extends else decode_work(batch)
         seconds = self.step_time.seconds(step)
         self._advance(step, seconds)
-        tokens = [self._next_token(request) for request in batch.reqs]
+        if extends:
+            lengths = [int(request.kv.kv_allocated_len) for request in batch.reqs]
+        else:
+            lengths = batch.seq_lens_cpu.tolist()
+        tokens = next_tokens(self.live, batch.reqs, lengths)
         result = self.make_result(
             logits_output=None,
             next_token_ids=torch.tensor(tokens, dtype=torch.int64),
             can_run_cuda_graph=False,
         )
         result.virtual_event = VirtualEvent(self.clock, self.device_free)
+        result.tokens = tokens
         return result
+
+    def decoded(self, batch: Any, result: Any) -> bool:
+        """The result of a decode step in which no request ends: each has one more token.
+
+        SGLang's loop over results serves every feature of every model; for this it is a third of
+        a replay's time and comes to the same, which a test compares. All other steps go through it.
+
+        Returns:
+            whether that is done; else it is left to SGLang.
+        """
+        tokens = result.tokens
+        if not self.short_cut or EOS_TOKEN in tokens:
+            return False
+        if any(row.is_retracted or row.to_finish or row.finished_reason for row in batch.reqs):
+            return False
+        if result.copy_done is not None:
+            result.copy_done.synchronize()
+        now = self.clock.now - START_S
+        live, token_out = self.live, self.recorder.token
+        for request, token in zip(batch.reqs, tokens, strict=True):
+            request.output_ids.append(token)
+            token_out(live[request.rid], now)
+        return True
 
     def emit(self, requests: list[Any]) -> None:
         """The scheduler streams what its requests have produced."""
@@ -174,7 +206,7 @@ class Run:
                 continue
             if request.finished():
                 self._leave(request, live, now)
-            elif request.output_ids:
+            elif len(request.output_ids) > live.produced:  # else: a chunk of it was computed again
                 self.recorder.token(live, now)
 
     # Their parts.
@@ -202,8 +234,7 @@ class Run:
         )
         rid = f"r{number:09d}"
         length = min(request.output_tokens, self.max_output_tokens)
-        first = LAST_PROMPT_TOKEN + OUTPUT_TOKENS * (number % OUTPUT_RANGES)
-        self.live[rid] = Live(number, length, first)
+        self.live[rid] = Live(number, length, first_token(number), len(request.prompt))
         predicted = None
         if self.predictions is not None:
             room = max(1, self.grid.max_tokens - len(request.prompt))
@@ -215,22 +246,11 @@ class Run:
         carried = predicted if self.policy.flag == "gittins" else None
         return tokenized(rid, request.prompt, self.max_output_tokens, carried)
 
-    def _next_token(self, request: Any) -> int:
-        """By its position, which the KV length tells: right under overlap and retraction, too."""
-        live = self.live.get(request.rid)
-        if live is None:
-            return EOS_TOKEN
-        position = int(request.kv.kv_allocated_len) - len(request.origin_input_ids) + 1
-        if position >= live.output_tokens:
-            return EOS_TOKEN
-        return live.first_token + position % OUTPUT_TOKENS
-
     def _advance(self, step: Step, seconds: float) -> None:
         if not seconds > 0:
             raise ValueError(f"{self.step_time.name}: a step of {seconds} s for {step}")
-        if self.overlap:  # the host goes on while the device computes, and its share is hidden
-            hidden = float(getattr(self.step_time, "overhead_s", 0.0))
-            self.device_free = max(self.clock.now, self.device_free) + seconds - hidden
+        if self.overlap:  # the host goes on while the device computes
+            self.device_free = max(self.clock.now, self.device_free) + seconds
         else:
             self.clock.now += seconds
         self.idle_turns = 0
@@ -255,10 +275,15 @@ class Run:
         del self.live[request.rid]
         known = self.situation.known(request)
         self.situation.leave(request.rid)
+        predictions = self.predictions
         if type(request.finished_reason).__name__ == "FINISH_ABORT":
             self.recorder.refuse()
+            if predictions is not None:
+                predictions.refused(live.number)
             return
         self.recorder.token(live, now)
         self.recorder.end(live, request, now, known.preemptions)
-        if self.predictions is not None:
-            self.predictions.finished(live.number, len(request.output_ids))
+        if predictions is not None:
+            produced = len(request.output_ids)
+            by_itself = produced < request.sampling_params.max_new_tokens
+            predictions.finished(live.number, produced, by_itself)

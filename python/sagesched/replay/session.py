@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import mean
 
 from sagesched.replay.backend import Backend
 from sagesched.replay.plan import Plan
@@ -33,7 +34,8 @@ class Session:
 
     Attributes:
         plan: what was asked for.
-        saturation: of the engine under fcfs.
+        saturations: of the engine under fcfs, by seed: the work in two samples of a heavy-tailed
+            law differs, and load 1 must be the same for both.
         runs: those that ended well, in the order of the plan, whatever order they ended in.
         failures: a line for each that did not.
         interrupted: stopped by Ctrl-C: runs are missing.
@@ -41,11 +43,26 @@ class Session:
     """
 
     plan: Plan
-    saturation: Saturation
+    saturations: Mapping[int, Saturation]
     runs: list[Run] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     interrupted: bool = False
     wall_s: float = 0.0
+
+    @property
+    def saturation_rps(self) -> float:
+        """Mean over the seeds, of the requests offered."""
+        return mean_rps(self.saturations)
+
+    @property
+    def served(self) -> int:
+        """Fewest requests that a saturation was measured on."""
+        return min(found.served for found in self.saturations.values())
+
+    @property
+    def offered(self) -> int:
+        """Requests of a sample."""
+        return max(found.served + found.refused for found in self.saturations.values())
 
     @property
     def rows(self) -> list[Row]:
@@ -57,8 +74,8 @@ def replay(plan: Plan, backend: Backend, progress: Progress | None = None) -> Se
     """Do everything that the plan says.
 
     Raises:
-        SaturationError: the first run, that all others need, did not work.
-        KeyboardInterrupt: before that run had ended; later, what has ended is returned.
+        SaturationError: one of the first runs, that all others need, did not work.
+        KeyboardInterrupt: before these had ended; later, what has ended is returned.
     """
     start = time.monotonic()
     progress = progress or Progress()
@@ -67,8 +84,8 @@ def replay(plan: Plan, backend: Backend, progress: Progress | None = None) -> Se
     )
     with pool:
         pool.warm_up(plan.scenario.engine, plan.run_count)
-        session = Session(plan, _saturation(pool, plan, progress))
-        tasks = list(run_tasks(plan, session.saturation))
+        session = Session(plan, _saturations(pool, plan, progress))
+        tasks = list(run_tasks(plan, session.saturations))
         ended: dict[int, Run] = {}
         progress.start(len(tasks))
         try:
@@ -88,17 +105,16 @@ def replay(plan: Plan, backend: Backend, progress: Progress | None = None) -> Se
     return session
 
 
-def run_tasks(plan: Plan, saturation: Saturation) -> Iterator[RunTask]:
+def run_tasks(plan: Plan, saturations: Mapping[int, Saturation]) -> Iterator[RunTask]:
     """By load, then seed, then policy: a load's rows are complete as early as possible."""
-    loads = plan.loads
-    rates = [load * saturation.rate_rps for load in loads]
+    loads, recorded = plan.loads, plan.recorded_rate_rps
     if not loads:
-        assert plan.recorded_rate_rps is not None  # make_plan saw to it
-        rates = [plan.recorded_rate_rps]
+        assert recorded is not None  # make_plan saw to it
         # Digits, not decimals: tables show the rate again as load times saturation.
-        loads = (float(f"{plan.recorded_rate_rps / saturation.rate_rps:.6g}"),)
-    for load, rate in zip(loads, rates, strict=True):
+        loads = (float(f"{recorded / mean_rps(saturations):.6g}"),)
+    for load in loads:
         for seed in plan.seeds:
+            rate = load * saturations[seed].offered_rps if plan.loads else recorded
             for policy in plan.policies:
                 yield RunTask(
                     scenario=plan.scenario,
@@ -111,10 +127,18 @@ def run_tasks(plan: Plan, saturation: Saturation) -> Iterator[RunTask]:
                 )
 
 
-def _saturation(pool: WorkerPool[Task, Result], plan: Plan, progress: Progress) -> Saturation:
+def mean_rps(saturations: Mapping[int, Saturation]) -> float:
+    """Mean over the seeds, of the requests offered."""
+    return mean(found.offered_rps for found in saturations.values())
+
+
+def _saturations(
+    pool: WorkerPool[Task, Result], plan: Plan, progress: Progress
+) -> dict[int, Saturation]:
     progress.say("starting SGLang's scheduler and measuring the saturation under fcfs")
-    outcomes = list(pool.run([SaturationTask(plan.scenario, plan.seeds[0])]))
-    result = outcomes[0].result
-    if not isinstance(result, Saturation):
-        raise SaturationError(outcomes[0].error)
-    return result
+    found = {}
+    for outcome in pool.run([SaturationTask(plan.scenario, seed) for seed in plan.seeds]):
+        if not isinstance(outcome.result, Saturation):
+            raise SaturationError(outcome.error)
+        found[plan.seeds[outcome.index]] = outcome.result
+    return found

@@ -47,3 +47,24 @@ class StepTime(Protocol):
     def seconds(self, step: Step) -> float:
         """Duration of a step; finite and above 0."""
         ...
+
+
+@dataclass(frozen=True)
+class Overlapped:
+    """A model where the host works ahead: its share of every step is hidden."""
+
+    model: StepTime
+
+    @property
+    def name(self) -> str:
+        """That of the model."""
+        return self.model.name
+
+    def seconds(self, step: Step) -> float:
+        """What the device takes."""
+        return self.model.seconds(step) - float(getattr(self.model, "overhead_s", 0.0))
+
+
+def as_scheduled(model: StepTime, overlap: bool) -> StepTime:
+    """The model of an engine with that schedule; what the clock goes by, and the lower bound."""
+    return Overlapped(model) if overlap else model

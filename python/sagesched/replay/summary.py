@@ -44,7 +44,8 @@ class Summary:
         values: of every quantity in ``COMPARED`` and ``OTHERS``.
         ratios: to the baseline on the same seed, of those in ``COMPARED``; empty if the baseline
             has none of these seeds.
-        refused: requests that SGLang refused, over all seeds.
+        refused: requests that SGLang refused, by seed.
+        cut: requests whose output the context or the pool cut short, by seed.
         fallbacks: errors of the policy, over all seeds.
     """
 
@@ -54,7 +55,8 @@ class Summary:
     seeds: tuple[int, ...]
     values: dict[str, Spread]
     ratios: dict[str, Spread]
-    refused: int
+    refused: tuple[int, ...]
+    cut: tuple[int, ...]
     fallbacks: int
 
 
@@ -86,7 +88,8 @@ def _summary(rows: Sequence[Row], baseline: Sequence[Row]) -> Summary:
         seeds=tuple(row.seed for row in rows),
         values={name: spread([float(getattr(row, name)) for row in rows]) for name in names},
         ratios={name: _ratio(pairs, name) for name in COMPARED} if pairs else {},
-        refused=sum(int(row.extra.get("refused", 0)) for row in rows),
+        refused=tuple(int(row.extra.get("refused", 0)) for row in rows),
+        cut=tuple(int(row.extra.get("cut", 0)) for row in rows),
         fallbacks=sum(int(row.extra.get("fallbacks", 0)) for row in rows),
     )
 

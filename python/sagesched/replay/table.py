@@ -20,11 +20,11 @@ def session_table(session: Session) -> str:
     plan = session.plan
     head = (
         f"{plan.workload_name} on {plan.step_time_name}; "
-        f"fcfs saturates at {session.saturation.rate_rps:.3g} requests/s"
+        f"fcfs saturates at {session.saturation_rps:.3g} requests/s{_by_seed(session)}"
     )
     blocks = [head]
     for load, rows in summaries(session.rows, plan.baseline).items():
-        rate = load * session.saturation.rate_rps
+        rate = load * session.saturation_rps
         count = max(len(row.seeds) for row in rows)
         title = f"Load {load:.4g} ({rate:.3g} requests/s), {count} seed{'s' * (count > 1)}"
         blocks.append(f"{title}\n\n{load_table(rows, plan.baseline)}")
@@ -33,6 +33,13 @@ def session_table(session: Session) -> str:
             blocks.append(f"No schedule can have a mean TTLT below {seconds(bound)} s here.")
     about = [SPREAD] if len(plan.seeds) > 1 else []
     return "\n\n".join([*blocks, *about, *notes(session)]) + "\n"
+
+
+def _by_seed(session: Session) -> str:
+    rates = [found.offered_rps for found in session.saturations.values()]
+    if len(rates) < 2:
+        return ""
+    return f" ({min(rates):.3g} to {max(rates):.3g}, by seed; each seed's load is of its own)"
 
 
 def load_table(rows: Sequence[Summary], baseline: str) -> str:
@@ -52,7 +59,7 @@ def notes(session: Session) -> list[str]:
     """What a reader must know; the same on the terminal and in the report."""
     plan = session.plan
     found = list(plan.workload_notes)
-    served, slots = session.saturation.served, plan.scenario.engine.max_running
+    served, slots = session.served, plan.scenario.engine.max_running
     if served < SATURATING * slots:
         found.append(
             f"The saturation was measured on {served} requests, too few to keep {slots} running: "
@@ -65,10 +72,20 @@ def notes(session: Session) -> list[str]:
                     f"Load {load:g}: {row.policy} raised {row.fallbacks} errors; stock order took "
                     "its place."
                 )
-        if refused := {row.refused for row in rows} - {0}:
+        if refused := max(count for row in rows for count in row.refused):
             found.append(
-                f"Load {load:g}: SGLang refused {max(refused)} requests, which do not fit its KV "
-                "pool or context; they are not in the times."
+                f"Load {load:g}: SGLang refused {refused} requests of a run, which do not fit its "
+                "KV pool or context; they are not in the times."
+            )
+        if cut := max(count for row in rows for count in row.cut):
+            found.append(
+                f"Load {load:g}: {cut} outputs of a run were cut short: they do not fit the "
+                "context or the KV pool."
+            )
+        if len({row.seeds for row in rows}) > 1:
+            found.append(
+                f"Load {load:g}: not every policy has every seed (runs are missing): compare "
+                "ratios, which are taken seed by seed, not times."
             )
     found += dict.fromkeys(note for run in session.runs for note in run.details.notes)
     if plan.scenario.warmup:

@@ -74,7 +74,7 @@ class SaturationTask:
     seed: int
 
     def __str__(self) -> str:
-        return "fcfs saturation"
+        return f"fcfs saturation, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Saturation:
-    """The saturation, requests per second, and how many requests it was measured on."""
+    """What a sample of requests saturates the engine at, under fcfs.
+
+    Attributes:
+        rate_rps: requests served per second.
+        served: how many it was measured on.
+        refused: of those that were offered: too long for the context or the pool.
+    """
 
     rate_rps: float
     served: int
     refused: int
+
+    @property
+    def offered_rps(self) -> float:
+        """Requests per second, with the share of refused ones, that keep the engine just busy."""
+        return self.rate_rps * (self.served + self.refused) / self.served
 
 
 Task = RunTask | SaturationTask

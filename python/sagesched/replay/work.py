@@ -42,25 +42,29 @@ class PrefillBooks:
                 kv_tokens += prefix + new
                 continue
             live = self._live.get(request.rid)
-            if live is not None and self._count(live, request, new, prefix):
-                if not self._swap_is_free:
-                    moved += 2 * live.swapped_tokens  # out and back in
-                live.swapped_tokens = 0
+            if live is not None and live.swapped_tokens:
+                # Its KV comes back instead of being computed, and with the last of it, decoding
+                # goes on.
+                if prefix + new >= len(request.origin_input_ids) + len(request.output_ids):
+                    moved += 0 if self._swap_is_free else 2 * live.swapped_tokens  # out, and in
+                    live.swapped_tokens = 0
+                    decoding += 1
+                    kv_tokens += prefix + new
                 continue
+            self._count(live, request, new, prefix)
             requests += 1
             tokens += new
             attention += new * (prefix + new / 2)
         return Step(decoding, kv_tokens, tokens, attention, requests, moved)
 
-    def _count(self, live: Live, request: Any, new: int, prefix: int) -> bool:
-        """Keep the books on a row; whether its KV is moved back instead of computed."""
+    def _count(self, live: Live | None, request: Any, new: int, prefix: int) -> None:
+        """Keep the books on a row whose tokens are computed."""
+        if live is None:
+            return
         recorder = self._recorder
-        if live.swapped_tokens:
-            return True
         recorder.prefill_tokens += new
         if not live.started:
             live.started = True
             recorder.cached_tokens += prefix
         elif request.retraction_count:
             recorder.recomputed_tokens += new
-        return False

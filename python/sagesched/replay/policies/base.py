@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -86,9 +87,11 @@ class Policy:
         flag: the ``--schedule-policy`` that SGLang's scheduler runs underneath.
         uses: ``nothing``, a ``distribution`` of the output length (from ``--predictor``), or the
             ``truth`` (yardsticks).
+        own_predictor: stands in for ``--predictor shipped``: a published policy comes with its own.
         release: what becomes of the KV of a victim.
         swap_is_free: with ``release = "swap"``: moving KV takes no time.
         settings: what ``--set KEY=VALUE`` may change, with defaults.
+        limits: least and most of a setting; others are at least 0.
         variables: environment variables that carry settings, for the policies of the plug-in.
     """
 
@@ -96,14 +99,25 @@ class Policy:
     source: ClassVar[str]
     flag: ClassVar[str] = "fcfs"
     uses: ClassVar[Literal["nothing", "distribution", "truth"]] = "nothing"
+    own_predictor: ClassVar[str] = ""
     release: ClassVar[Release] = "soft"
     swap_is_free: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, float]] = {}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"most_victims": (1.0, math.inf)}
     variables: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, situation: Situation, settings: Mapping[str, float] | None = None) -> None:
         self.situation = situation
         self.values = {**self.settings, **(settings or {})}
+
+    @classmethod
+    def knows(cls, predictor: str) -> str:
+        """What it is told of output lengths, where ``--predictor`` says that."""
+        if cls.uses == "nothing":
+            return "none"
+        if cls.uses == "truth":  # a yardstick, whatever the predictor
+            return "oracle"
+        return cls.own_predictor or predictor if predictor == "shipped" else predictor
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, float]) -> None:
@@ -114,6 +128,12 @@ class Policy:
             raise ValueError(
                 f"policy {cls.name} has no setting {', '.join(unknown)}; it has: {known}"
             )
+        for key, value in settings.items():
+            least, most = cls.limits.get(key, (0.0, math.inf))
+            if not least <= value <= most:
+                raise ValueError(
+                    f"policy {cls.name}: {key} is {value:g}; it must lie in {least:g}..{most:g}"
+                )
 
     def key(self, request: Any) -> Any:
         """Sort key of a waiting or running request, smallest first; must not change it.

@@ -31,7 +31,8 @@ class FastServe(Policy):
     The paper moves KV to the host and back ahead of need, hidden behind computing; here moving is
     free. In the paper a request rejoins the batch at no cost; here that takes a prefill step, which
     is dear without mixed prefill: with a first quantum of one step, as in the paper, much of the
-    time then goes into switching. Left open in the paper: the numbers below.
+    time then goes into switching. Left open in the paper: the numbers below. The rescue of the
+    starving lowers the P99 and costs some of the mean; ``starvation_s`` of 1e9 turns it off.
 
     Settings:
         quantum_steps: quantum of the top level, decode steps.

@@ -43,6 +43,8 @@ class Trail(Policy):
         "most_victims": 4096.0,
     }
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {**Policy.limits, "c": (0.0, 1.0)}
+
     def key(self, request: Any) -> float:
         """Estimated output tokens still to come."""
         first, later = self._errors(request)

@@ -58,7 +58,6 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
     Raises:
         TraceError: a missing column or a malformed row.
     """
-    del tally  # nothing is left out
     start, header = next(lines(file), (1, ""))
     try:
         names = _columns(header)
@@ -75,6 +74,9 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
         key = f"{file.name}:{number}"
         prompt = Prompt(key, _tokens(row, "ContextTokens"))
         seconds = _seconds(row["TIMESTAMP"])
+        if row["GeneratedTokens"].strip() == "0":
+            tally.count("requests without output, left out")
+            return
         yield Record(f"line {number}", prompt, _tokens(row, "GeneratedTokens"), seconds)
 
     return parsed(file, parse, start=start + 1)

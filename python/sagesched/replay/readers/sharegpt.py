@@ -128,9 +128,12 @@ def _of_conversation(
         "answers"
     )
     contents = tuple(what for _, what in messages)
-    turn = 0
+    turn = alone = 0
     for index, (who, answer) in enumerate(messages):
-        if who not in _ANSWERING or index == 0 or messages[index - 1][0] not in _ASKING:
+        if who not in _ANSWERING:
+            continue
+        if index == 0 or messages[index - 1][0] not in _ASKING:
+            alone += 1
             continue
         turn += 1
         if not contents[index - 1] or not answer:
@@ -138,6 +141,8 @@ def _of_conversation(
             continue
         prompt = Prompt(f"{key}:{turn}", pieces=contents[:index])
         yield Record(place, prompt, tokens_of_text(answer))
+    if alone:
+        tally.count("answers without a question before them, left out", alone)
     if not turn:
         tally.count("conversations without an answered question, left out")
 

@@ -72,12 +72,11 @@ def _page(title: str, body: str, loads: int) -> str:
 def _subject(session: Session) -> str:
     plan = session.plan
     engine = plan.scenario.engine
-    served = session.saturation.served
     return (
-        f"<b>{escape(plan.workload_name)}</b>, {served:,} requests, on "
+        f"<b>{escape(plan.workload_name)}</b>, {session.offered:,} requests, on "
         f"<b>{escape(plan.step_time_name)}</b> with {engine.pool_tokens:,} KV tokens and at most "
         f"{engine.max_running} running. fcfs can finish "
-        f"{session.saturation.rate_rps:.3g} requests/s (load 1)."
+        f"{session.saturation_rps:.3g} requests/s (load 1)."
     )
 
 

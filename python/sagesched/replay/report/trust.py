@@ -28,7 +28,7 @@ def paragraphs(session: Session, views: Sequence[LoadView]) -> list[str]:
         _modelled(plan),
         _ratios(),
         _chance(plan, served),
-        _saturation(session.saturation.rate_rps),
+        _saturation(session.saturation_rps),
         _predictions(plan),
         _yardsticks(plan),
     ]
@@ -38,8 +38,9 @@ def paragraphs(session: Session, views: Sequence[LoadView]) -> list[str]:
 def _real(plan: Plan) -> str:
     return (
         "<b>Real:</b> SGLang's own scheduler, prefix cache, memory allocator and event loop "
-        f"(version {escape(plan.versions.get('sglang', '?'))}) made every decision, and each "
-        "policy ran inside it as in a server."
+        f"(version {escape(plan.versions.get('sglang', '?'))}) admitted, batched, cached, evicted "
+        "and retracted; a policy says in which order requests wait and, some of them, who is "
+        "preempted."
     )
 
 
@@ -53,7 +54,8 @@ def _modelled(plan: Plan) -> str:
     return (
         "<b>Modelled:</b> how long a step takes on the GPU, by "
         f"<i>{escape(plan.step_time_name)}</i>, {source}. The text of the answers plays no part: "
-        "every request produces exactly as many tokens as the trace says."
+        "every request produces exactly as many tokens as the trace says, unless the context or "
+        "the KV pool is too small for it."
     )
 
 
@@ -82,8 +84,9 @@ def _chance(plan: Plan, served: int) -> str:
 def _saturation(rate_rps: float) -> str:
     return (
         "<b>Saturation</b> (load 1) is the rate at which fcfs finishes requests that all wait from "
-        f"the start: {rate_rps:.3g} requests/s. Above it the queue grows for as long as the trace "
-        "lasts, and all times with it: a longer trace would show larger ones."
+        f"the start: {rate_rps:.3g} requests/s, measured for each sample by itself. Above it the "
+        "queue grows for as long as the trace lasts, and all times with it: a longer trace would "
+        "show larger ones."
     )
 
 

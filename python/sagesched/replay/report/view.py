@@ -82,7 +82,7 @@ def load_views(session: Session) -> list[LoadView]:
             )
             for row in rows
         )
-        views.append(LoadView(load, load * session.saturation.rate_rps, plan.baseline, policies))
+        views.append(LoadView(load, load * session.saturation_rps, plan.baseline, policies))
     return views
 
 

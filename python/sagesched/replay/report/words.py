@@ -12,6 +12,9 @@ from sagesched.replay.table import seconds
 SAME = 0.03
 """Changes of the mean below this share are called none."""
 
+SAME_S = 0.02
+"""So are changes below this many seconds: nobody sees them, whatever their share."""
+
 
 def focus(views: Sequence[LoadView], baseline: str, yardsticks: frozenset[str]) -> str:
     """The policy that the words are about: ours if it takes part, else the best at the top load."""
@@ -33,9 +36,9 @@ def headline(views: Sequence[LoadView], name: str) -> str:
     baseline = views[0].baseline
     if name == baseline or not found:
         return f"What {baseline} does to this traffic"
-    view, load = max(found, key=lambda pair: abs(1 - _mean_ratio(pair[0])))
+    view, load = max(found, key=lambda pair: (not _is_same(*pair), abs(1 - _mean_ratio(pair[0]))))
     change = _mean_ratio(view) - 1
-    if abs(change) < SAME:
+    if _is_same(view, load):
         return f"{name} instead of {baseline} would change little on this traffic"
     return (
         f"{name} instead of {baseline}: answers complete {abs(change):.0%} "
@@ -59,7 +62,7 @@ def load_sentences(load: LoadView, name: str) -> list[str]:
             f"<b>{view.sooner:.0%}</b> of the requests would be complete at least 5% sooner, "
             f"<b>{view.later:.0%}</b> at least 5% later."
         )
-    if load.load < 1 and abs(1 - _mean_ratio(view)) < SAME:
+    if load.load < 1 and _is_same(view, load):
         sentences.append(
             "Below saturation hardly anything waits, so the order of the queue matters little."
         )
@@ -69,7 +72,7 @@ def load_sentences(load: LoadView, name: str) -> list[str]:
 def _compared(what: str, view: PolicyView, base: PolicyView, quantity: str) -> str:
     before, after = base.summary.values[quantity].mean, view.summary.values[quantity].mean
     ratio = view.summary.ratios[quantity]
-    change = f"{ratio.mean - 1:+.0%}".replace("-", "&minus;")
+    change = f"{after / before - 1:+.0%}".replace("-", "&minus;") if before else "from nothing"
     uncertain = len(ratio.values) > 1 and ratio.std >= abs(1 - ratio.mean)
     doubt = "; within the spread of the seeds" if uncertain else ""
     return f"{what} goes from {seconds(before)} s to <b>{seconds(after)} s</b> ({change}{doubt})."
@@ -91,10 +94,19 @@ def _rivals(load: LoadView, view: PolicyView) -> list[str]:
         if best is not None and best.summary.ratios[quantity].mean < mine * (1 - SAME):
             value = best.summary.values[quantity].mean
             sentences.append(
-                f"The lowest {words} of a policy that a server can run is "
+                f"The lowest {words} of a policy that is not told the true lengths is "
                 f"<b>{escape(best.name)}</b>'s: {seconds(value)} s."
             )
     return sentences
+
+
+def _is_same(view: PolicyView, load: LoadView) -> bool:
+    base = load.find(load.baseline)
+    if base is None:
+        return abs(1 - _mean_ratio(view)) < SAME
+    before = base.summary.values["mean_ttlt_s"].mean
+    change_s = view.summary.values["mean_ttlt_s"].mean - before
+    return abs(change_s) < SAME_S or abs(1 - _mean_ratio(view)) < SAME
 
 
 def _mean_ratio(view: PolicyView) -> float:

@@ -1,0 +1,8 @@
+// Built with -mavx2: runs only where simd_level.cpp has found AVX2.
+#include "gittins_tiles.h"
+
+namespace sagesched {
+
+const Level avx2_level = {"avx2", make_kernel<float, 8, 2>(), make_kernel<double, 4, 2>()};
+
+}  // namespace sagesched

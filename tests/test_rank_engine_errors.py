@@ -1,0 +1,131 @@
+"""RankEngine: what it refuses, in which words, and that a refusal changes nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from sagesched import CostModel, RankEngine
+from tests.test_rank_engine import EDGES, INF, LONG, SHORT, engine_of
+
+GOOD: dict[str, Any] = {"pmf": SHORT, "prompt_len": 10, "arrival": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pmf": [1, math.nan, 0, 0]}, "column 1 is nan"),
+        ({"pmf": [1, 0, -1, 0]}, "column 2 is -1"),
+        ({"pmf": [1, 0, 0]}, r"pmf has shape \(3,\).*\(4,\)"),
+        ({"pmf": [SHORT]}, r"pmf has shape \(1, 4\)"),
+        ({"prompt_len": -1}, "prompt_len is -1"),
+        ({"prompt_len": math.nan}, "prompt_len is nan"),
+        ({"age": INF}, "age is inf"),
+        ({"cached_len": -2}, "cached_len is -2"),
+        ({"arrival": -0.5}, "arrival is -0.5"),
+        ({"arrival": math.nan}, "arrival is nan"),
+        ({"arrival": INF}, "arrival is inf"),
+        ({"arrival": 1e301}, r"arrival is 1.*e\+301"),
+        ({"pmf": [1, 0, 2.0**130, 0]}, "column 2 is 1.*more than a float32 holds"),
+    ],
+)
+def test_bad_requests_are_refused(change: dict[str, Any], message: str) -> None:
+    engine = RankEngine(EDGES)
+    with pytest.raises(ValueError, match=message):
+        engine.add(**{**GOOD, **change})
+    assert (len(engine), engine.slots) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"pmf": "abcd"}, {"pmf": ["1"] * 4}, {"prompt_len": "9"}, {"priority": 0.5}]
+)
+def test_wrong_types_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        RankEngine(EDGES).add(**{**GOOD, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pmf": [SHORT, [0, 0, 0, -1]]}, "pmf row 1, column 3 is -1"),
+        ({"pmf": [SHORT, [2.0**130, 0, 0, 0]]}, "pmf row 1, column 0 is 1.*more than a float32"),
+        ({"pmf": SHORT}, r"pmf has shape \(4,\); expected \(N, 4\)"),
+        ({"prompt_len": [1, -1]}, "prompt_len row 1 is -1"),
+        ({"prompt_len": [1, 2, 3]}, r"prompt_len has shape \(3,\); expected a scalar or \(2,\)"),
+        ({"arrival": [math.nan, 0]}, "arrival row 0 is nan"),
+        ({"age": [0, INF]}, "age row 1 is inf"),
+        ({"cached_len": -1}, "cached_len row 0 is -1"),
+        ({"priority": [0, 1, 2]}, r"priority has shape \(3,\)"),
+    ],
+)
+def test_one_bad_row_refuses_its_batch(change: dict[str, Any], message: str) -> None:
+    engine = RankEngine(EDGES)
+    good: dict[str, Any] = {"pmf": [SHORT, LONG], "prompt_len": 10, "arrival": [0.0, 1.0]}
+    with pytest.raises(ValueError, match=message):
+        engine.add_batch(**{**good, **change})
+    with pytest.raises(TypeError, match="priority has dtype float64; expected integers"):
+        engine.add_batch(**good, priority=[0.5, 1])
+    assert (len(engine), engine.slots, engine.kernel_calls) == (0, 0, 0)
+
+
+def test_bad_updates_change_nothing() -> None:
+    engine, (long, short) = engine_of(LONG, SHORT)
+    index = engine.index(long)
+    with pytest.raises(ValueError, match="age row 1 is -1"):
+        engine.update_age([long, short], [5, -1])
+    with pytest.raises(ValueError, match="cached_len row 0 is nan"):
+        engine.set_cached_prefix([long], [math.nan])
+    with pytest.raises(ValueError, match=r"has shape \(1,\); expected \(2,\)"):
+        engine.update_age([long, short], [5])
+    with pytest.raises(TypeError, match="handles has dtype float64; expected integers"):
+        engine.update_age([1.0], [5])
+    for bad in (math.nan, INF, -1e301):
+        with pytest.raises(ValueError, match="boost row 1 is "):
+            engine.update([long, short], age=[1, 1], boost=[0, bad])
+    with pytest.raises(KeyError, match=f"handle {short} occurs more than once"):
+        engine.update([long], age=[1], remove=[short, short])
+    with pytest.raises(KeyError, match="handle 77 is unknown"):
+        engine.update([long], age=[1], remove=[short, 77])
+    with pytest.raises(ValueError, match=r"handles has shape \(1, 1\)"):
+        engine.remove([[long]])
+    assert engine.index(long) == index
+    assert engine.top(2).tolist() == [short, long]
+
+
+def test_a_cost_beyond_float32_is_refused_at_the_door() -> None:
+    with pytest.raises(ValueError, match="more than a float32 holds"):
+        RankEngine(EDGES, CostModel(memory=1e20))
+    engine = RankEngine(EDGES)
+    with pytest.raises(ValueError, match="more than a float32 holds"):
+        engine.set_cost(CostModel(token=1e30))
+    assert engine.cost == CostModel()
+    assert engine.pending == 0
+
+
+def test_bad_engines_and_arguments() -> None:
+    with pytest.raises(ValueError, match="support is empty"):
+        RankEngine([])
+    with pytest.raises(ValueError, match="support column 1"):
+        RankEngine([4, 4])
+    with pytest.raises(ValueError, match=r"support column 1 is .* as a float32 the same"):
+        RankEngine([2.0**30, 2.0**30 + 1])
+    engine = RankEngine(EDGES)
+    with pytest.raises(ValueError, match="slice is 0"):
+        RankEngine(EDGES, slice=0)
+    for bad in (-1.0, math.nan, -INF, 1e301):
+        with pytest.raises(ValueError, match="index_weight"):
+            engine.set_index_weight(bad)
+        with pytest.raises(ValueError, match="index_weight"):
+            RankEngine(EDGES, index_weight=bad)
+    with pytest.raises(ValueError, match="k is -1"):
+        engine.top(-1)
+
+
+@pytest.mark.parametrize("handle", [0, 1, -1, 2**32, 2**62])
+def test_unknown_handles_are_named(handle: int) -> None:
+    engine = RankEngine(EDGES)
+    for call in (engine.remove, engine.index, engine.key, lambda h: engine.compare(h, h)):
+        with pytest.raises(KeyError, match=f"handle {handle} is unknown"):
+            call(handle)
