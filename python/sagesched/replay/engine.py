@@ -2,7 +2,7 @@
 
 What runs is SGLang's ``Scheduler`` with its policy, prefill adder, radix cache, allocator and
 event loop. Four methods are overridden, each a place where the scheduler meets the outside world;
-a fifth, the loop over a decode step's results, is spared where no request ends (`Run.decoded`).
+a fifth, the loop over a decode step's results, is left to requests that end (`Run.decoded`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class Seams:
     entered: Callable[[Any], None] = lambda request: None
     before_admission: Callable[[Any], list[Any]] = lambda running_batch: []
     result_event: Callable[[Any], Any] = field(default=lambda result: result.virtual_event)
-    decoded: Callable[[Any, Any], bool] = lambda batch, result: False
+    decoded: Callable[[Any, Any], list[int]] = lambda batch, result: list(range(len(batch.reqs)))
 
 
 def require_sglang() -> None:
@@ -119,7 +120,7 @@ def build_scheduler(config: EngineConfig) -> tuple[Any, Seams]:
 
 
 def _spare_what_nobody_reads(scheduler: Any, seams: Seams) -> None:
-    """No log lines and queue sums for them; no loop over the results of an uneventful decode step.
+    """No log lines and queue sums for them; no loop over results that are one more token each.
 
     Neither takes part in a scheduling decision.
     """
@@ -130,8 +131,9 @@ def _spare_what_nobody_reads(scheduler: Any, seams: Seams) -> None:
 
     class Results(SchedulerBatchResultProcessor):  # type: ignore[misc]
         def process_batch_result_decode(self, batch: Any, result: Any) -> None:
-            if not seams.decoded(batch, result):
-                super().process_batch_result_decode(batch, result)
+            rest = seams.decoded(batch, result)
+            if rest:
+                super().process_batch_result_decode(*_part_of(batch, result, rest))
 
     class Loads(SchedulerLoadInquirer):  # type: ignore[misc]
         def _get_num_pending_tokens(self, chunk_deduct: int = 0) -> int:
@@ -143,6 +145,16 @@ def _spare_what_nobody_reads(scheduler: Any, seams: Seams) -> None:
     scheduler.batch_result_processor = instead_of(scheduler.batch_result_processor, Results)
     scheduler.load_inquirer = instead_of(scheduler.load_inquirer, Loads)
     scheduler.metrics_reporter.is_stats_logging_rank = False
+
+
+def _part_of(batch: Any, result: Any, rows: list[int]) -> tuple[Any, Any]:
+    """A decode step's batch and result with some of its rows."""
+    if len(rows) == len(batch.reqs):
+        return batch, result
+    batch, result = copy(batch), copy(result)
+    batch.reqs = [batch.reqs[row] for row in rows]
+    result.next_token_ids = [result.tokens[row] for row in rows]
+    return batch, result
 
 
 def _server_args(config: EngineConfig, folder: Path) -> Any:

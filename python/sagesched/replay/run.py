@@ -174,28 +174,30 @@ class Run:
         result.tokens = tokens
         return result
 
-    def decoded(self, batch: Any, result: Any) -> bool:
-        """The result of a decode step in which no request ends: each has one more token.
+    def decoded(self, batch: Any, result: Any) -> list[int]:
+        """The results of a decode step: one more token for each request that does not end in it.
 
-        SGLang's loop over results serves every feature of every model; for this it is a third of
-        a replay's time and comes to the same, which a test compares. All other steps go through it.
+        SGLang's loop over results serves every feature of every model; for such a request it comes
+        to the same and is a third of a replay's time. A test compares the two.
 
         Returns:
-            whether that is done; else it is left to SGLang.
+            the rows that are left to SGLang's loop.
         """
-        tokens = result.tokens
-        if not self.short_cut or EOS_TOKEN in tokens:
-            return False
-        if any(row.is_retracted or row.to_finish or row.finished_reason for row in batch.reqs):
-            return False
+        if not self.short_cut:
+            return list(range(len(batch.reqs)))
         if result.copy_done is not None:
             result.copy_done.synchronize()
         now = self.clock.now - START_S
         live, token_out = self.live, self.recorder.token
-        for request, token in zip(batch.reqs, tokens, strict=True):
-            request.output_ids.append(token)
-            token_out(live[request.rid], now)
-        return True
+        rest = []
+        for row, (request, token) in enumerate(zip(batch.reqs, result.tokens, strict=True)):
+            ends = token == EOS_TOKEN or request.to_finish or request.finished_reason
+            if ends or request.is_retracted:
+                rest.append(row)
+            else:
+                request.output_ids.append(token)
+                token_out(live[request.rid], now)
+        return rest
 
     def emit(self, requests: list[Any]) -> None:
         """The scheduler streams what its requests have produced."""
