@@ -23,6 +23,7 @@ def test_every_variable_is_read() -> None:
             "SAGESCHED_EMBEDDER": "hashed",
             "SAGESCHED_DEADLINE_MS": "20",
             "SAGESCHED_HISTORY": "500",
+            "SAGESCHED_SIMD": "scalar",
             "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1",
         }
     )
@@ -31,8 +32,9 @@ def test_every_variable_is_read() -> None:
     assert settings.embedder == "hashed"
     assert settings.deadline_s == pytest.approx(0.02)
     assert settings.history_records == 500
+    assert settings.simd == "scalar"
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 6, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 7, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,7 @@ def test_every_variable_is_read() -> None:
         ("SAGESCHED_HISTORY", "1.5"),
         ("SAGESCHED_HISTORY", "²"),
         ("SAGESCHED_HISTORY", "99999999999"),
+        ("SAGESCHED_SIMD", "mmx"),
         ("SAGESCHED_ALLOW_UNTESTED_SGLANG", "yes"),
     ],
 )

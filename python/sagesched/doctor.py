@@ -69,14 +69,14 @@ def _package() -> Iterator[Finding]:
 
 def _kernel() -> Iterator[Finding]:
     from sagesched.cost import CostModel
-    from sagesched.gittins import gittins_index
+    from sagesched.gittins import gittins_index, simd_level
 
     per_token = CostModel(token=1.0, memory=0.0)
     two_point = float(gittins_index([[1.0, 1.0, 1.0]], [50, 55, 200], 0, 0, cost=per_token)[0])
     right = abs(two_point - 80.0) < 1e-9
     yield Finding(
         "index kernel",
-        "scalar, verified" if right else f"scalar, WRONG: {two_point} in place of 80",
+        f"{simd_level()}, " + ("verified" if right else f"WRONG: {two_point} in place of 80"),
         "" if right else "the compiled core is damaged; reinstall sagesched",
         fatal=not right,
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sagesched.cost import CostModel
+from sagesched.gittins import simd_levels
 from sagesched.predict.registry import embedder_names
 
 POLICY = "gittins"
@@ -27,6 +28,8 @@ class Settings:
         embedder: name for ``sagesched.predict.make_embedder``.
         deadline_s: how long a request may wait for its prediction, seconds.
         history_records: finished requests that predictions are made from.
+        simd: instruction set of the index kernel, "" for the best one of the machine. The kernel
+            reads the variable itself; here it is checked before the server starts.
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
     """
 
@@ -35,6 +38,7 @@ class Settings:
     embedder: str = "auto"
     deadline_s: float = 0.5
     history_records: int = 10_000
+    simd: str = ""
     allow_untested_sglang: bool = False
 
 
@@ -45,6 +49,8 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_EMBEDDER": "auto, wordllama or hashed (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
     "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
+    "SAGESCHED_SIMD": "instruction set of the index kernel: scalar, avx2, avx512 or neon (default "
+    "the best one of the machine; all give the same bits)",
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
 }
 
@@ -69,6 +75,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         embedder=_choice(env, "SAGESCHED_EMBEDDER", embedder_names(), base.embedder),
         deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
+        simd=_choice(env, "SAGESCHED_SIMD", ("", *simd_levels()), base.simd),
         allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
     )
 
@@ -96,7 +103,8 @@ def _milliseconds(env: Mapping[str, str], name: str, default_s: float) -> float:
 def _choice(env: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
     text = env.get(name, "").strip() or default
     if text not in choices:
-        raise ValueError(f"{name}={text!r}: expected one of {', '.join(choices)}")
+        names = ", ".join(filter(None, choices))
+        raise ValueError(f"{name}={text!r}: expected one of {names}")
     return text
 
 
