@@ -14,6 +14,7 @@
 using sagesched::CostModel;
 using sagesched::IndexCurve;
 
+void bind_bench(py::module_& module);        // bench.cpp
 void bind_rank_engine(py::module_& module);  // rank_engine.cpp
 
 namespace {
@@ -202,4 +203,5 @@ PYBIND11_MODULE(_core, module) {
     module.def("move_to_front", &move_to_front, py::arg("queue"), py::arg("front"));
     bind_curve(module);
     bind_rank_engine(module);
+    bind_bench(module);
 }

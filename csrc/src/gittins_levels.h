@@ -42,6 +42,9 @@ struct Level {
     const char* name;
     Kernel<float> in_float;
     Kernel<double> in_double;
+    // Sums in any order; see read_floor.h.
+    float (*sum_floats)(const float* values, std::size_t count);
+    double (*sum_doubles)(const double* values, std::size_t count);
 };
 
 extern const Level scalar_level;

@@ -214,6 +214,23 @@ def set_simd_level(name: str) -> None:
         ValueError: as :func:`simd_level`.
     """
 
+def read_floor(values: NDArray[Any]) -> float:
+    """The sum of a contiguous float32 or float64 array, as fast as the level in force can read it.
+
+    Raises:
+        ValueError: the array is not contiguous.
+        TypeError: it is neither float32 nor float64.
+    """
+
+def look_up(
+    curves: list[Any], age: ArrayLike, cached_len: ArrayLike
+) -> NDArray[np.float64]:
+    """Index of each of several ``IndexCurve`` at one age and cached length each.
+
+    Raises:
+        ValueError, TypeError: as ``gittins_index``.
+    """
+
 def move_to_front(queue: list[object], front: list[object]) -> int:
     """Move the objects of ``front``, compared by identity, to the front of ``queue``, in place.
 
