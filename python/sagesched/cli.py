@@ -27,7 +27,24 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print one JSON object instead")
     doctor.set_defaults(run=_doctor)
     _add_replay(commands)
+    _add_bench(commands)
     return parser
+
+
+def _add_bench(commands: Any) -> None:
+    from sagesched.bench import cli
+
+    bench = commands.add_parser("bench", help="verify and time the compiled core")
+    parts = bench.add_subparsers(title="what", metavar="WHAT", required=True)
+    index = parts.add_parser(
+        "index",
+        help="the index kernel, the curve and the rank engine",
+        description="Verify the index kernel, the curve and the rank engine against a reference, "
+        "then time them against NumPy, plain Python, Numba where it is installed, and the speed of "
+        "memory. Takes some minutes; --quick half a minute.",
+    )
+    cli.add_arguments(index)
+    index.set_defaults(run=cli.run)
 
 
 def _add_replay(commands: Any) -> None:

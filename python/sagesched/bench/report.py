@@ -1,0 +1,169 @@
+"""The result as Markdown, and as a plot of cost against the number of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sagesched.bench.cases import MAIN
+from sagesched.bench.result import Result
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; numbers to the right."""
+    found = [[str(cell) for cell in row] for row in rows]
+    numeric = [
+        bool(found) and all(row[i][:1].isdigit() or row[i] == "-" for row in found)
+        for i in range(len(head))
+    ]
+    lines = [head, ["---:" if right else "---" for right in numeric], *found]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown(result: Result) -> str:
+    """Everything that was timed."""
+    about = "; ".join(f"{key} {value}" for key, value in result.about.items())
+    parts = [
+        "# The index kernel, the curve and the rank engine",
+        f"`sagesched bench index`: {about}.",
+        "Times of whole calls from Python, medians of calls that were taken in turn in one run, "
+        "one thread unless said. Everything was compared with the float64 reference before it was "
+        "timed. Requests are made up: log-logistic lengths with a heavy tail, half of them at age "
+        "0 and the others at any age, prompts of up to 4,000 tokens. Ratios are to the fastest of "
+        "several NumPy formulations with buffers made beforehand, on the same layout.",
+        "## What it must show\n\n" + _bars(result),
+        _cases(result),
+        _others(result),
+        _floors(result),
+        _curve(result),
+        _rank(result),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _bars(result: Result) -> str:
+    words = {True: "yes", False: "**no**", None: "-"}
+    rows = [(bar.what, bar.bar, bar.measured, words[bar.met]) for bar in result.bars()]
+    return table(["", "bar", "measured", "met"], rows)
+
+
+def _cases(result: Result) -> str:
+    rows = []
+    for row in result.cases:
+        share = result.fraction(row)
+        rows.append(
+            (
+                f"{row.n} x {row.m}", row.dtype, row.layout, row.level, row.threads,
+                f"{row.ns_per_request:.1f}",
+                f"{row.sample.low / row.n:.1f} to {row.sample.high / row.n:.1f}",
+                f"{row.numpy_ns / row.n:.0f}", f"{row.speedup_vs_numpy:.1f}",
+                "-" if share is None else f"{share:.0%}",
+            )
+        )  # fmt: skip
+    head = ["N x m", "dtype", "layout", "level", "threads", "ns a request", "quartiles", "NumPy",
+            "NumPy / ours", "of the floor at 4 MB"]  # fmt: skip
+    note = (
+        "support-per-row: columns of masses and of edges, edges of their own for each request; "
+        "NumPy is given one support for all."
+    )
+    return "## The batched kernel\n\n" + table(head, rows) + "\n\n" + note if rows else ""
+
+
+def _others(result: Result) -> str:
+    if not result.others:
+        return ""
+    rows = [(row.name, f"{row.n} x {row.m}", f"{row.ns / row.n:.0f}") for row in result.others]
+    missing = "" if any(row.name == "Numba" for row in result.others) else (
+        "\n\nNumba is not installed."
+    )  # fmt: skip
+    text = table(["", "N x m, row-major", "ns a request"], rows)
+    return "## Other ways\n\n" + text + missing
+
+
+def _floors(result: Result) -> str:
+    if not result.floors:
+        return ""
+    rows = [(f.level, f.dtype, f"{f.cached:.1f}", f"{f.memory:.1f}") for f in result.floors]
+    head = ["level", "dtype", "GB/s at 4 MB", "GB/s at 256 MB"]
+    return "## The floor: a sum over the same bytes\n\n" + table(head, rows)
+
+
+def _curve(result: Result) -> str:
+    if not result.curve:
+        return ""
+    rows = [
+        (
+            row.m, f"{row.us:.1f}", f"{row.us_in_batch:.2f}", f"{row.naive_us:.0f}",
+            f"{row.speedup:.0f}",
+        )
+        for row in result.curve
+    ]  # fmt: skip
+    head = ["m", "us, one row a call", "us a row of 64", "naive loop, us", "naive / ours"]
+    text = "## All ages of a request\n\n" + table(head, rows)
+    if result.solver is None:
+        return text + "\n\n`markovianbandit-pkg` is not installed."
+    solved = [
+        (row.m, f"{row.us:.1f}", f"{row.solver_us:.0f}", f"{row.solver_us / row.us:.0f}")
+        for row in result.solver
+    ]
+    head = ["m", "ours, us", "markovianbandit, us", "ratio"]
+    return text + "\n\nA general solver, equal steps and cost:\n\n" + table(head, solved)
+
+
+def _rank(result: Result) -> str:
+    if not result.rank:
+        return ""
+    rows = [
+        (
+            row.waiting, row.changed, row.k, f"{row.us_per_step:.0f}", f"{row.sort_us:.0f}",
+            f"{row.speedup:.1f}", f"{row.sort_by_key_us:.0f}",
+            f"{row.sort_by_key_us / row.us_per_step:.1f}",
+        )
+        for row in result.rank
+    ]  # fmt: skip
+    head = ["waiting", "changed", "k", "us a step", "list.sort, us", "ratio",
+            "list.sort by key alone, us", "ratio"]  # fmt: skip
+    text = "## The rank engine: update and top(k)\n\n" + table(head, rows) + (
+        "\n\nThe list is sorted into the same order, by (priority, key, arrival). By key alone it "
+        "is cheaper, but requests with equal keys then stay in whatever order they were in. The "
+        "lists are given the new keys for nothing."
+    )  # fmt: skip
+    refreshed = [
+        (row.changed, f"{row.kernel_us:.1f}", f"{row.look_up_us:.1f}") for row in result.refresh
+    ]
+    head = ["changed", "batched kernel, us", "look-up in kept curves, us"]
+    return text + "\n\nNew indices of the changed requests:\n\n" + table(head, refreshed)
+
+
+def plot(result: Result, file: Path) -> None:
+    """Cost of a request against N, for each level and for NumPy.
+
+    Raises:
+        RuntimeError: Matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise RuntimeError("--plot needs Matplotlib: pip install matplotlib") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    bins = MAIN[1]
+    chosen = [
+        row
+        for row in result.cases
+        if (row.m, row.dtype, row.layout, row.threads) == (bins, "float32", "column-major", 1)
+    ]
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for level in dict.fromkeys(row.level for row in chosen):
+        rows = sorted((row for row in chosen if row.level == level), key=lambda row: row.n)
+        axes.plot([r.n for r in rows], [r.ns_per_request for r in rows], marker="o", label=level)
+    numpy = sorted({(row.n, row.numpy_ns / row.n) for row in chosen})
+    if numpy:
+        axes.plot(*zip(*numpy, strict=True), marker="s", color="0.5", label="NumPy, fastest way")
+    axes.set(xscale="log", yscale="log", xlabel="requests in a call", ylabel="ns a request")
+    axes.set_title(f"Gittins index, {bins} bins, float32, columns, one thread")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=150)
+    pyplot.close(figure)
