@@ -21,6 +21,11 @@ __global__ void __launch_bounds__(block_rows) index_kernel(const DeviceBatch<T> 
     if (row < batch.rows) index_of_request<T, want_stop>(batch, row);
 }
 
+// What lies on the device is checked there; a number of the host can be refused here.
+void check_constant(const char* name, const TokenCounts& counts) {
+    if (counts.type == NumberType::constant) check_tokens(name, counts.constant);
+}
+
 void check(cudaError_t error) {
     if (error != cudaSuccess)
         throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
@@ -50,7 +55,11 @@ class CurrentDevice {
 template <class T>
 void gittins_index_on_device(const DeviceBatch<T>& batch, int device, void* stream) {
     check_cost_model(batch.cost);
-    if (batch.bins == 0) throw std::invalid_argument("support is empty");
+    check_constant("age", batch.age);
+    check_constant("prompt_len", batch.prompt_len);
+    check_constant("cached_len", batch.cached_len);
+    if (batch.bins == 0)
+        throw std::invalid_argument("support is empty; it needs at least one bin edge");
     if (batch.rows == 0) return;
     const CurrentDevice current(device);
     cudaLaunchConfig_t config{};

@@ -41,8 +41,8 @@ struct DeviceBatch {
 // waits for nothing. What gittins_index gives for a row alone is written to out and stop, bit for
 // bit; where that throws, NaN.
 //
-// Throws std::invalid_argument for a bad cost model or no bins, std::runtime_error with CUDA's
-// words for a launch that fails.
+// Throws std::invalid_argument for a bad cost model, a constant that is no token count or no bins,
+// std::runtime_error with CUDA's words for a launch that fails.
 template <class T>
 void gittins_index_on_device(const DeviceBatch<T>& batch, int device, void* stream);
 

@@ -3,18 +3,16 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <stdexcept>
 #include <vector>
 
 #include "check_that.h"
+#include "cuda_on_host/problem.h"
 #include "gittins_cuda.cu"
-#include "sagesched/gittins.h"
 #include "sagesched/simd_level.h"
 
 using sagesched::CostModel;
 using sagesched::DeviceBatch;
-using sagesched::IndexBatch;
 using sagesched::NumberType;
 using sagesched::TokenCounts;
 
@@ -22,94 +20,6 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-enum class Kind { plain, wide, tiny, dear };
-
-TokenCounts column(const std::vector<double>& values) {
-    return {NumberType::float64, 0.0, values.data(), 1};
-}
-
-template <class T>
-struct Problem {
-    std::size_t rows, bins, stride;
-    bool own;
-    CostModel cost{1.0, 0.5, 2.0};
-    std::vector<T> pmf,
-        support;  // by column, `stride` apart; the support shared, or its rows alike
-    std::vector<double> age, prompt_len, cached_len;
-
-    Problem(std::size_t rows_, std::size_t bins_, Kind kind, bool own_)
-        : rows(rows_), bins(bins_), stride(rows_ + bins_ % 3), own(own_) {
-        std::mt19937 random(static_cast<unsigned>(rows * 1000 + bins * 10) +
-                            static_cast<unsigned>(kind));
-        std::uniform_real_distribution<double> uniform;
-        const auto chance = [&] { return uniform(random); };
-        std::vector<double> edge(bins);
-        double last = 0.0;
-        for (std::size_t k = 0; k < bins; ++k) {
-            const double wide = std::ceil(std::pow(10.0, 6.0 * chance()) / double(bins));
-            last = edge[k] = last + (kind == Kind::wide ? wide : 1.0 + double(k * k / 8));
-        }
-        const std::size_t size = (bins - 1) * stride + rows;  // what is read, no more
-        pmf.resize(size, T(-1));
-        support.resize(own ? size : bins, T(-1));
-        for (std::size_t k = 0; k < bins; ++k)
-            for (std::size_t i = 0; i < rows; ++i) {
-                const bool never = chance() < 0.3 || i % 9 == 8;
-                pmf[k * stride + i] = never ? T(0) : mass_of(kind, chance(), chance());
-                support[own ? k * stride + i : k] = T(edge[k]);
-            }
-        for (std::size_t i = 0; i < rows; ++i) {
-            age.push_back(i % 3 == 0 ? 0.0 : std::floor(chance() * 1.1 * last));
-            if (i % 5 == 4) age[i] = edge[i % bins];
-            prompt_len.push_back(std::floor(4000.0 * chance()));
-            cached_len.push_back(std::floor(4000.0 * chance()));
-        }
-        if (kind == Kind::dear) cost = {sizeof(T) == 4 ? 1e28 : 1e30, 1e-30, 0.0};
-    }
-
-    static T mass_of(Kind kind, double mass, double exponent) {
-        if (kind != Kind::tiny) return T(mass);
-        if (exponent < 0.2) return std::numeric_limits<T>::denorm_min();
-        return T(mass * std::pow(10.0, exponent * std::numeric_limits<T>::min_exponent10 * 1.15));
-    }
-
-    DeviceBatch<T> batch(std::vector<T>& out, std::vector<T>& stop) const {
-        return {rows,
-                bins,
-                pmf.data(),
-                stride,
-                support.data(),
-                own ? stride : 1,
-                own,
-                column(age),
-                column(prompt_len),
-                column(cached_len),
-                cost,
-                out.data(),
-                stop.empty() ? nullptr : stop.data()};
-    }
-
-    // Rows [first, last) on the CPU, as one batch.
-    void on_cpu(std::size_t first, std::size_t last, T* out, T* stop) const {
-        std::vector<T> masses, edges;
-        for (std::size_t i = first; i < last; ++i)
-            for (std::size_t k = 0; k < bins; ++k) {
-                masses.push_back(pmf[k * stride + i]);
-                edges.push_back(support[own ? k * stride + i : k]);
-            }
-        const std::vector<double> shared(edges.begin(), edges.begin() + std::ptrdiff_t(bins));
-        const IndexBatch<T> batch{masses.data(),
-                                  shared.data(),
-                                  last - first,
-                                  bins,
-                                  age.data() + first,
-                                  prompt_len.data() + first,
-                                  cached_len.data() + first,
-                                  own ? edges.data() : nullptr};
-        gittins_index(batch, cost, out + first, stop + first);
-    }
-};
 
 template <class T>
 bool same_bits(const std::vector<T>& left, const std::vector<T>& right) {
@@ -237,6 +147,18 @@ void the_launch() {
     DeviceBatch<float> batch = problem.batch(out, none);
     batch.cost = {-1.0, 0.0, 0.0};
     CHECK(throws_with<std::invalid_argument>("token is -1",
+                                             [&] { gittins_index_on_device(batch, 0, nullptr); }));
+    for (auto counts : {&DeviceBatch<float>::age, &DeviceBatch<float>::prompt_len,
+                        &DeviceBatch<float>::cached_len})
+        for (const double bad : {nan, infinity, -1.0, 2 * sagesched::max_tokens}) {
+            batch = problem.batch(out, none);
+            batch.*counts = {NumberType::constant, bad, nullptr, 0};
+            CHECK(throws_with<std::invalid_argument>(
+                "at most 2^40 tokens", [&] { gittins_index_on_device(batch, 0, nullptr); }));
+        }
+    batch = problem.batch(out, none);
+    batch.bins = 0;
+    CHECK(throws_with<std::invalid_argument>("support is empty",
                                              [&] { gittins_index_on_device(batch, 0, nullptr); }));
     batch = problem.batch(out, none);
     batch.rows = 0;
