@@ -109,7 +109,8 @@ void a_bad_row_is_nan_and_no_other() {
 }
 
 void every_type_of_token_count() {
-    const Problem<float> problem(40, 17, Kind::plain, false);
+    Problem<float> problem(40, 17, Kind::plain, false);
+    for (double& age : problem.age) age = std::floor(age);
     const std::vector<float> floats(problem.age.begin(), problem.age.end());
     const std::vector<std::int32_t> ints(problem.age.begin(), problem.age.end());
     std::vector<std::int64_t> longs;  // with a gap after each
