@@ -222,9 +222,7 @@ def read_floor(values: NDArray[Any]) -> float:
         TypeError: it is neither float32 nor float64.
     """
 
-def look_up(
-    curves: list[Any], age: ArrayLike, cached_len: ArrayLike
-) -> NDArray[np.float64]:
+def look_up(curves: list[Any], age: ArrayLike, cached_len: ArrayLike) -> NDArray[np.float64]:
     """Index of each of several ``IndexCurve`` at one age and cached length each.
 
     Raises:
