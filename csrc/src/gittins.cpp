@@ -1,9 +1,7 @@
 #include "sagesched/gittins.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
@@ -14,6 +12,7 @@
 
 #include "gittins_levels.h"
 #include "gittins_row.h"
+#include "gittins_units.h"
 #include "sagesched/check.h"
 
 namespace sagesched {
@@ -75,47 +74,6 @@ double largest(const double* values, std::size_t count) {
     return std::max(std::max(part[0], part[1]), std::max(part[2], part[3]));
 }
 
-// The cost of the dearest request lies below 2^result, and not far below.
-template <class T>
-int cost_exponent(const IndexBatch<T>& batch, const CostModel& cost) {
-    const double prompt = largest(batch.prompt_len, batch.rows);
-    const double edge = largest_edge(batch);
-    const double dearest =
-        edge * (cost.token + cost.memory * (prompt + 0.5 * edge)) + cost.prefill * prompt;
-    return dearest > 0.0 ? std::ilogb(dearest) + 1 : 0;
-}
-
-// A power of two as the unit changes no digit of the result.
-template <class T>
-void set_costs(const IndexBatch<T>& batch, const CostModel& cost, Job<T>& job) {
-    const int exponent = cost_exponent(batch, cost);
-    job.token = std::ldexp(cost.token, -exponent);
-    job.memory = std::ldexp(cost.memory, -exponent);
-    job.prefill = std::ldexp(cost.prefill, -exponent);
-    job.half_memory = static_cast<T>(0.5 * job.memory);
-    job.unit_root[0] = static_cast<T>(std::ldexp(1.0, exponent / 2));
-    job.unit_root[1] = static_cast<T>(std::ldexp(1.0, exponent - exponent / 2));
-}
-
-// The kernel compares doubles by their high halves: the low half of the limit is all ones.
-double with_full_low_half(double limit) {
-    std::uint64_t bits;
-    std::memcpy(&bits, &limit, sizeof bits);
-    bits |= 0xffffffffu;
-    std::memcpy(&limit, &bits, sizeof bits);
-    return limit;
-}
-
-float with_full_low_half(float limit) { return limit; }
-
-template <class T>
-void set_limits(Job<T>& job) {
-    const auto bins = static_cast<double>(job.bins);
-    job.mass_limit = with_full_low_half(static_cast<T>(0x1p30 / bins));
-    // Well above overrun_share; the careful code applies that one exactly.
-    job.live_share = static_cast<T>(4.0 * overrun_share * bins);
-}
-
 // One row, checked and in double.
 template <class T>
 void index_carefully(const Job<T>& job, const CostModel& cost, std::size_t row) {
@@ -173,9 +131,7 @@ struct Work {
     void run(std::size_t first_tile, std::size_t last_tile) const {
         const std::size_t first = first_tile > 0 ? first_tile * kernel.tile_rows - job.lead : 0;
         const std::size_t last = std::min(last_tile * kernel.tile_rows - job.lead, job.rows);
-        // A coefficient that T cannot hold with all its digits is left to double altogether.
-        const bool exact = job.memory == 0.0 || job.half_memory >= std::numeric_limits<T>::min();
-        if (exact)
+        if (costs_are_exact(job))
             run_kernel(first_tile, last_tile);
         else
             std::fill(job.out + first, job.out + last, std::numeric_limits<T>::quiet_NaN());
@@ -231,7 +187,7 @@ void gittins_index(const IndexBatch<T>& batch, const CostModel& cost, T* out, T*
     job.out = out;
     job.stop = stop;
     set_limits(job);
-    set_costs(batch, cost, job);
+    set_costs(cost, largest(batch.prompt_len, batch.rows), largest_edge(batch), job);
     SharedSupport<T> shared;
     if (batch.own_support == nullptr) set_support(batch, shared, job);
     const Kernel<T>& kernel = kernel_of(active_level(), T());

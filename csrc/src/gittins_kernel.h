@@ -90,21 +90,24 @@ SAGESCHED_DEVICE Totals<L, unroll> totals_of(const TileInput<typename L::Scalar>
     for (; k < in.live_from; ++k)
         for (int u = 0; u < unroll; ++u)
             sum.largest[u] = larger(sum.largest[u], L::bits(L::load(in.pmf[k] + u * L::count)));
+    SAGESCHED_UNROLL_COLUMNS
     for (; k < in.all_live; ++k)
         for (int u = 0; u < unroll; ++u) {
             const V mass = L::load(in.pmf[k] + u * L::count);
             const V edge = support.edge(k, u);
-            const auto live = edge > L::load(in.age + u * L::count);
-            const V next = support.edge(k + 1 < bins ? k + 1 : k, u);
-            sum.live[u] = L::select(live, sum.live[u] + mass, sum.live[u]);
-            sum.first_edge[u] = L::select(live, sum.first_edge[u], next);
+            const V age = L::load(in.age + u * L::count);
+            sum.live[u] = L::select(edge > age, sum.live[u] + mass, sum.live[u]);
             sum.largest[u] = larger(sum.largest[u], L::bits(mass));
             if constexpr (own) {
                 const V nan = L::splat(typename L::Scalar(__builtin_nan("")));
-                const auto above = edge > support.edge_before(k, u);
-                sum.flaw[u] = L::select(above, sum.flaw[u], nan);
+                const V before = support.edge_before(k, u);
+                sum.first_edge[u] = L::select(before > age, sum.first_edge[u], edge);
+                sum.flaw[u] = L::select(edge > before, sum.flaw[u], nan);
                 const auto sane = edge <= L::splat(typename L::Scalar(max_tokens));
                 sum.flaw[u] = L::select(sane, sum.flaw[u], nan);
+            } else {
+                const V next = support.edge(k + 1 < bins ? k + 1 : k, u);
+                sum.first_edge[u] = L::select(edge > age, sum.first_edge[u], next);
             }
         }
     for (; k < bins; ++k)
@@ -162,7 +165,7 @@ struct Search {
             cost[u] = L::select(support.edge_before(k, u) > age, more, cost[u]);
             finished[u] = L::select(support.edge(k, u) > age, finished[u] + mass, finished[u]);
             keep_better(k, u);
-            __builtin_prefetch(in.pmf[k] + u * L::count + in.next_tile, 0, 2);
+            SAGESCHED_PREFETCH(in.pmf[k] + u * L::count + in.next_tile);
         }
     }
 
@@ -172,7 +175,7 @@ struct Search {
             cost[u] = later_cost(k, u);
             finished[u] = finished[u] + mass;
             keep_better(k, u);
-            __builtin_prefetch(in.pmf[k] + u * L::count + in.next_tile, 0, 2);
+            SAGESCHED_PREFETCH(in.pmf[k] + u * L::count + in.next_tile);
         }
     }
 
@@ -191,6 +194,7 @@ struct Search {
         // One column beyond all_live: what lies before it may be before a row's age.
         const std::size_t mixed = in.all_live < bins ? in.all_live + 1 : bins;
         std::size_t k = in.live_from;
+        SAGESCHED_UNROLL_COLUMNS
         for (; k < mixed; ++k) column_of_some(k);
         while (k < bins && undecided()) {
             const std::size_t end =
@@ -199,16 +203,6 @@ struct Search {
         }
     }
 };
-
-template <class T>
-SAGESCHED_DEVICE T least_normal() {
-    return sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);
-}
-
-template <class T>
-SAGESCHED_DEVICE T largest_finite() {
-    return sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
-}
 
 // Below this cost times mass the products of the search could leave the range of T.
 constexpr double least_cost = 0x1p-60;

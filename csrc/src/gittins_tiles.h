@@ -3,16 +3,11 @@
 #pragma once
 
 #include "gittins_kernel.h"
+#include "gittins_units.h"
 
 namespace sagesched {
 namespace {
 
-template <class T>
-SAGESCHED_DEVICE T smaller(T a, T b) {
-    return b < a ? b : a;
-}
-
-#ifndef __CUDACC__
 template <class V, std::size_t... i>
 SAGESCHED_DEVICE V low_zip(V a, V b, std::index_sequence<i...>) {
     return __builtin_shufflevector(a, b, (i / 2 + i % 2 * sizeof...(i))...);
@@ -47,7 +42,6 @@ SAGESCHED_DEVICE void transpose(const typename L::Scalar* const* rows, std::size
     for (int i = 0; i < n; ++i)
         L::store(to + (column + static_cast<std::size_t>(i)) * stride, x[i]);
 }
-#endif
 
 // Row `first + i` of a batch; the last one stands in where a batch is smaller than a tile.
 inline std::size_t row_or_last(std::size_t first, std::size_t i, std::size_t rows) {
@@ -105,8 +99,8 @@ struct Requests {
     void fill(const Job<T>& job, const double* ages, const double* prompts, const double* cached) {
         for (std::size_t i = 0; i < tile; ++i) {
             age[i] = static_cast<T>(ages[i]);
-            slope[i] = static_cast<T>(job.token + job.memory * prompts[i]);
-            offset[i] = static_cast<T>(job.prefill * (prompts[i] - smaller(prompts[i], cached[i])));
+            slope[i] = slope_of(job, prompts[i]);
+            offset[i] = offset_of(job, prompts[i], cached[i]);
         }
     }
 

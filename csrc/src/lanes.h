@@ -14,6 +14,16 @@
 #define SAGESCHED_DEVICE inline __attribute__((always_inline))
 #endif
 
+// A thread of a CUDA device has one request only: what hides the latency of its memory are loads of
+// later columns.
+#ifdef __CUDA_ARCH__
+#define SAGESCHED_UNROLL_COLUMNS _Pragma("unroll 16")
+#define SAGESCHED_PREFETCH(address)
+#else
+#define SAGESCHED_UNROLL_COLUMNS
+#define SAGESCHED_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#endif
+
 namespace sagesched {
 namespace {
 
@@ -111,6 +121,23 @@ struct Lanes<T, 1> {
 template <class V>
 SAGESCHED_DEVICE V larger(V a, V b) {
     return a > b ? a : b;
+}
+
+template <class V>
+SAGESCHED_DEVICE V smaller(V a, V b) {
+    return b < a ? b : a;
+}
+
+SAGESCHED_DEVICE double square_root(double value) { return __builtin_sqrt(value); }
+
+template <class T>
+SAGESCHED_DEVICE T least_normal() {
+    return sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);
+}
+
+template <class T>
+SAGESCHED_DEVICE T largest_finite() {
+    return sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 }
 
 }  // namespace
