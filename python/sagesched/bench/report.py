@@ -8,6 +8,14 @@ from pathlib import Path
 from sagesched.bench.cases import MAIN
 from sagesched.bench.result import Result
 
+HOW = (
+    "Times of whole calls from Python, medians of calls that were taken in turn in one run, "
+    "one thread unless said. Everything was compared with the float64 reference before it was "
+    "timed. Requests are made up: log-logistic lengths with a heavy tail, half of them at age "
+    "0 and the others at any age, prompts of up to 4,000 tokens. Ratios are to the fastest of "
+    "several NumPy formulations with buffers made beforehand, on the same layout."
+)
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; numbers to the right."""
@@ -26,11 +34,7 @@ def markdown(result: Result) -> str:
     parts = [
         "# The index kernel, the curve and the rank engine",
         f"`sagesched bench index`: {about}.",
-        "Times of whole calls from Python, medians of calls that were taken in turn in one run, "
-        "one thread unless said. Everything was compared with the float64 reference before it was "
-        "timed. Requests are made up: log-logistic lengths with a heavy tail, half of them at age "
-        "0 and the others at any age, prompts of up to 4,000 tokens. Ratios are to the fastest of "
-        "several NumPy formulations with buffers made beforehand, on the same layout.",
+        HOW,
         "## What it must show\n\n" + _bars(result),
         _cases(result),
         _others(result),
