@@ -168,6 +168,7 @@ def plot(result: Result, file: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="requests in a call", ylabel="ns a request")
     axes.set_title(f"Gittins index, {bins} bins, float32, columns, one thread")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    if chosen:
+        axes.legend(frameon=False)
     figure.savefig(file, dpi=150)
     pyplot.close(figure)

@@ -1,0 +1,166 @@
+"""``sagesched bench index``: what it writes, and that it times nothing that is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sagesched.bench import cases, cli, curve, numpy_index, rank, report
+from sagesched.bench.requests import LAYOUTS, make_requests
+from sagesched.bench.result import Result, as_json
+from sagesched.bench.timing import Sample
+from sagesched.bench.verify import WrongResultError, check_all
+from sagesched.cli import main
+from sagesched.gittins import simd_level, simd_levels
+
+CASE = ["n", "m", "dtype", "level", "layout", "threads", "ns_per_request", "speedup_vs_numpy",
+        "fraction_of_read_bandwidth"]  # fmt: skip
+RANK = ["waiting", "changed", "k", "us_per_step", "speedup_vs_python_sort"]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes and times that take a moment."""
+    monkeypatch.setattr("sagesched.bench.floor.MEMORY_BYTES", 2**22)
+    monkeypatch.setattr("sagesched.bench.floor.CACHED_BYTES", 2**20)
+    monkeypatch.setattr(curve, "BINS", (16, 32))
+    monkeypatch.setattr(curve, "SOLVER_BINS", (4,))
+    monkeypatch.setattr(rank, "WAITING", (600,))
+    monkeypatch.setattr(rank, "REFRESHED", (1, 40))
+
+    def sampled(contenders: Any, seconds: float) -> dict[str, Sample]:
+        for call in contenders.values():
+            call()
+        return dict.fromkeys(contenders, Sample(1000.0, 2000.0, 3000.0, 1))
+
+    for module in (cases, curve, rank, importlib.import_module("sagesched.bench.floor")):
+        monkeypatch.setattr(module, "interleave", sampled)
+    shapes = [cases.Shape(40, 128, levels=tuple(simd_levels()), layouts=LAYOUTS, threads=(1, 2))]
+    monkeypatch.setattr(cases, "default_shapes", lambda quick: shapes)
+
+
+def test_the_files_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {name: tmp_path / f"index.{name}" for name in ("json", "md", "png")}
+    before = simd_level()
+    flags = ["--json", str(files["json"]), "--markdown", str(files["md"])]
+    assert main(["bench", "index", "--quick", *flags, "--plot", str(files["png"])]) == 0
+    assert simd_level() == before
+    found = json.loads(files["json"].read_text())
+    assert len(found["cases"]) == len(simd_levels()) * len(LAYOUTS) * 2
+    for row in found["cases"]:
+        assert list(row)[: len(CASE)] == CASE
+        assert row["ns_per_request"] == 2000 / 40
+        assert row["speedup_vs_numpy"] == 1
+        assert row["fraction_of_read_bandwidth"] == pytest.approx(40 * 128 * 4 / 2**20)
+    assert {row["level"] for row in found["cases"]} == set(simd_levels())
+    assert [list(row)[: len(RANK)] for row in found["rank_engine"]] == [RANK]
+    assert found["rank_engine"][0]["waiting"] == 600
+    assert files["md"].read_text() == capsys.readouterr().out
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_shape_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--n", "7", "--m", "5", "--dtype", "float64", "--level", "scalar"]
+    assert main(["bench", "index", *flags, "--layout", "row-major", "--threads", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "| 7 x 5 | float64 | row-major | scalar | 2 |" in printed
+    assert "rank engine: update" not in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--n", "0"], "whole number from 1"),
+        (["--m", "many"], "whole number from 1"),
+        (["--level", "mmx"], "invalid choice: 'mmx'"),
+        (["--dtype", "float16"], "invalid choice"),
+    ],
+)
+def test_flags_that_make_no_sense(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "index", *flags])
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_told_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "index", "--json", str(tmp_path / "no" / "x.json")]) == 1
+    output = capsys.readouterr()
+    assert "No such file" in output.err
+    assert not output.out
+
+
+def test_a_wrong_contender_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = cases.gittins_index
+
+    def slightly_off(*arguments: Any, **flags: Any) -> Any:
+        index = right(*arguments, **flags).copy()
+        index[-1] *= 1.001
+        return index
+
+    monkeypatch.setattr(cases, "gittins_index", slightly_off)
+    assert main(["bench", "index"]) == 1
+    output = capsys.readouterr()
+    assert "scalar, column-major, 1 threads: row 39 is" in output.err
+    assert not output.out, "nothing is reported"
+
+
+def test_nan_is_wrong() -> None:
+    requests = make_requests(5, 8)
+    with pytest.raises(WrongResultError, match="row 0 is"):
+        check_all(requests, {"nothing": lambda: np.full(5, np.nan)})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ages", ["mixed", "zero"])
+def test_all_ways_of_numpy_are_right(dtype: str, ages: str) -> None:
+    requests = make_requests(300, 40, dtype, ages)
+    for layout in ("column-major", "row-major"):
+        ways = numpy_index.numpy_ways(requests, layout)
+        assert len(ways) >= 3
+        check_all(requests, ways)
+        check_all(requests, ways)  # buffers are used again
+
+
+def test_an_engine_that_forgets_the_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = rank.Queue(600)
+    monkeypatch.setattr(queue, "queue", queue.queue[::-1][:300])
+    with pytest.raises(WrongResultError, match="top is not the best"):
+        queue.block(2)
+
+
+def test_without_matplotlib_the_plot_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(RuntimeError, match="pip install matplotlib"):
+        report.plot(Result({}), tmp_path / "x.png")
+
+
+def test_bars_that_were_not_timed_are_neither_met_nor_missed() -> None:
+    bars = Result({}).bars()
+    assert len(bars) == 10
+    assert all(bar.met is None and bar.measured == "not timed" for bar in bars)
+    assert as_json(Result({}))["cases"] == []
+
+
+def test_numpy_is_all_that_is_imported() -> None:
+    heavy = ("matplotlib", "numba", "torch", "sglang", "scipy", "pandas")
+    code = (
+        "import sys; from sagesched.bench import cli; "
+        f"found = [name for name in {heavy!r} if name in sys.modules]; assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert cli.DTYPES == ("float32", "float64")
