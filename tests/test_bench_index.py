@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagesched.bench import cases, cli, curve, numpy_index, rank, report
+from sagesched.bench import cases, cli, curve, numpy_index, on_device, rank, report
 from sagesched.bench.requests import LAYOUTS, make_requests
 from sagesched.bench.result import Result, as_json
 from sagesched.bench.timing import Sample
@@ -64,6 +64,28 @@ def test_the_files_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert found["rank_engine"][0]["waiting"] == 600
     assert files["md"].read_text() == capsys.readouterr().out
     assert files["png"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_cuda_is_one_more_level_where_a_device_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stand_in(requests: Any) -> Any:
+        return lambda: cases.gittins_index(*requests.arguments("column-major"))
+
+    assert main(["bench", "index", "--n", "7", "--m", "5"]) == 0
+    assert "cuda: no device" in capsys.readouterr().out or on_device.device_is_there()
+    monkeypatch.setattr(cases, "device_is_there", lambda: True)
+    monkeypatch.setattr(cases, "cuda_way", stand_in)
+    assert main(["bench", "index", "--n", "7", "--m", "5"]) == 0
+    assert "| 7 x 5 | float32 | column-major | cuda | 1 |" in capsys.readouterr().out
+
+
+@pytest.mark.cuda
+def test_cuda_on_a_device() -> None:
+    if not on_device.device_is_there():
+        pytest.skip("no CUDA device, or built without CUDA")
+    requests = make_requests(100, 40)
+    check_all(requests, {"cuda": on_device.cuda_way(requests)})
 
 
 def test_one_shape_alone(capsys: pytest.CaptureFixture[str]) -> None:

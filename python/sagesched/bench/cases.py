@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sagesched.bench.numpy_index import numpy_ways
+from sagesched.bench.on_device import cuda_way, device_is_there
 from sagesched.bench.others import numba_way, python_way
 from sagesched.bench.requests import LAYOUTS, Requests, make_requests
 from sagesched.bench.timing import Sample, interleave, say
@@ -90,10 +91,12 @@ def bench_shape(shape: Shape, seconds: float) -> tuple[list[CaseRow], list[Other
     """
     say(f"index: {shape.n} x {shape.m} {shape.dtype}")
     requests = make_requests(shape.n, shape.m, shape.dtype)
-    cases = {
+    cases: dict[tuple[str, str, int], Callable[[], Any]] = {
         (level, layout, threads): _kernel(requests, level, layout, threads)
         for level, layout, threads in product(shape.levels, shape.layouts, shape.threads)
     }
+    if "column-major" in shape.layouts and device_is_there():
+        cases["cuda", "column-major", 1] = cuda_way(requests)
     layouts = dict.fromkeys(_numpy_layout(layout) for layout in shape.layouts)
     numpy = {
         (layout, way): call

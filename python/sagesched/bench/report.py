@@ -17,6 +17,9 @@ HOW = (
 )
 
 
+NO_DEVICE = "cuda: no device, or built without CUDA."
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; numbers to the right."""
     found = [[str(cell) for cell in row] for row in rows]
@@ -68,7 +71,8 @@ def _cases(result: Result) -> str:
             "NumPy / ours", "of the floor at 4 MB"]  # fmt: skip
     note = (
         "support-per-row: columns of masses and of edges, edges of their own for each request; "
-        "NumPy is given one support for all."
+        "NumPy is given one support for all. "
+        + ("" if any(row.level == "cuda" for row in result.cases) else NO_DEVICE)
     )
     return "## The batched kernel\n\n" + table(head, rows) + "\n\n" + note if rows else ""
 
