@@ -12,6 +12,7 @@ from statistics import quantiles
 from typing import Any
 
 TURN_NS = 500_000
+WARM_UP_NS = 150_000
 CALLS_IN_A_TURN = 20
 ROUNDS = (5, 400)
 """At least, whatever the budget says, and at most."""
@@ -41,8 +42,9 @@ def interleave(
 ) -> dict[str, Sample]:
     """Time every contender by name; a slow phase of the machine hits all of them.
 
-    Every round gives each its turn: one call that does not count, so that it finds its own data in
-    the caches and not those of the one before, then calls for half a millisecond, one at least.
+    Every round gives each its turn: calls for a while that do not count, so that it finds its own
+    data in the caches and the processor's wide units awake (they take tens of microseconds to wake),
+    then calls for half a millisecond, one at least.
     """
     times: dict[str, list[int]] = {name: [] for name in contenders}
     with no_collections():
@@ -56,7 +58,10 @@ def interleave(
 
 
 def _turn(call: Contender) -> list[int]:
+    start = time.perf_counter_ns()
     call()
+    while time.perf_counter_ns() - start < WARM_UP_NS:
+        call()
     taken: list[int] = []
     left = TURN_NS
     while left > 0 and len(taken) < CALLS_IN_A_TURN:
