@@ -43,8 +43,8 @@ def interleave(
     """Time every contender by name; a slow phase of the machine hits all of them.
 
     Every round gives each its turn: calls for a while that do not count, so that it finds its own
-    data in the caches and the processor's wide units awake (they take tens of microseconds to wake),
-    then calls for half a millisecond, one at least.
+    data in the caches and the processor's wide units awake (waking takes tens of microseconds), then
+    calls for half a millisecond, one at least.
     """
     times: dict[str, list[int]] = {name: [] for name in contenders}
     with no_collections():
