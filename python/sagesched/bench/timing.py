@@ -43,7 +43,7 @@ def interleave(
     """Time every contender by name; a slow phase of the machine hits all of them.
 
     Every round gives each its turn: calls for a while that do not count, so that it finds its own
-    data in the caches and the processor's wide units awake (waking takes tens of microseconds), then
+    data in the caches and the processor's wide units awake (which takes tens of microseconds), then
     calls for half a millisecond, one at least.
     """
     times: dict[str, list[int]] = {name: [] for name in contenders}
