@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (cases, curve, rank, importlib.import_module("sagesched.bench.floor")):
         monkeypatch.setattr(module, "interleave", sampled)
     shapes = [cases.Shape(40, 128, levels=tuple(simd_levels()), layouts=LAYOUTS, threads=(1, 2))]
-    monkeypatch.setattr(cases, "default_shapes", lambda quick: shapes)
+    monkeypatch.setattr(cases, "default_shapes", lambda quick, levels: shapes)
 
 
 def test_the_files_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +102,7 @@ def test_one_shape_alone(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--n", "0"], "whole number from 1"),
         (["--m", "many"], "whole number from 1"),
+        (["--m", "100000"], "whole number from 1 to 4096"),
         (["--level", "mmx"], "invalid choice: 'mmx'"),
         (["--dtype", "float16"], "invalid choice"),
     ],
@@ -164,16 +166,33 @@ def test_an_engine_that_forgets_the_order_is_found(monkeypatch: pytest.MonkeyPat
 
 
 def test_without_matplotlib_the_plot_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(report, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="pip install matplotlib"):
         report.plot(Result({}), tmp_path / "x.png")
+    assert main(["bench", "index", "--plot", str(tmp_path / "x.png")]) == 1
+    output = capsys.readouterr()
+    assert "pip install matplotlib" in output.err
+    assert not output.out
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_level_that_the_environment_insists_on() -> None:
+    command = [sys.executable, "-m", "sagesched.cli", "bench", "index", "--n", "3", "--m", "2"]
+    for level, status, found in (("scalar", 0, "| scalar |"), ("mmx", 1, "error: SAGESCHED_SIMD")):
+        done = subprocess.run(
+            command, env={**os.environ, "SAGESCHED_SIMD": level}, capture_output=True, text=True
+        )
+        assert done.returncode == status
+        assert found in done.stdout + done.stderr
+        assert "| avx" not in done.stdout
+        assert "Traceback" not in done.stderr
 
 
 def test_bars_that_were_not_timed_are_neither_met_nor_missed() -> None:
     bars = Result({}).bars()
-    assert len(bars) == 10
+    assert len(bars) == 12
     assert all(bar.met is None and bar.measured == "not timed" for bar in bars)
     assert as_json(Result({}))["cases"] == []
 

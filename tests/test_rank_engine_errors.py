@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sagesched import CostModel, RankEngine
@@ -129,3 +130,25 @@ def test_unknown_handles_are_named(handle: int) -> None:
     for call in (engine.remove, engine.index, engine.key, lambda h: engine.compare(h, h)):
         with pytest.raises(KeyError, match=f"handle {handle} is unknown"):
             call(handle)
+
+
+def test_integers_beyond_int64_do_not_wrap_round() -> None:
+    engine = RankEngine(EDGES)
+    with pytest.raises(ValueError, match="priority row 0 is 9223372036854775808"):
+        engine.add_batch([SHORT], 10, 0.0, priority=np.array([2**63], np.uint64))
+    with pytest.raises(ValueError, match="handles row 0 is 18446744073709551611"):
+        engine.remove(np.array([2**64 - 5], np.uint64))
+    assert len(engine) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-44, 1e-46, 1e-300])
+def test_faint_masses_keep_their_proportions(scale: float) -> None:
+    engine = RankEngine([10, 20, 1000], CostModel(token=1.0, memory=0.0))
+    row = np.array([0.9, 0.1, 1e-3])
+    expected, found = (engine.index(engine.add(row * by, 0, 0)) for by in (1.0, scale))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_support_that_float32_cannot_hold_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="support column 0 is 1e-300, as a float32 zero"):
+        RankEngine([1e-300, 1.0])

@@ -31,6 +31,19 @@ inline py::array numeric_array(const char* name, const py::object& object,
     return array;
 }
 
+// The values as int64. NumPy would wrap an uint64 beyond its range round to a negative number.
+inline Handles integers(const char* name, const py::object& object) {
+    const py::array array = numeric_array(name, object, integer_kinds);
+    if (array.dtype().kind() == 'u' && array.dtype().itemsize() == 8) {
+        const py::array_t<std::uint64_t, dense> wide(array);
+        for (py::ssize_t i = 0; i < wide.size(); ++i)
+            if (wide.data()[i] > INT64_MAX)
+                throw py::value_error(std::string(name) + " row " + std::to_string(i) + " is " +
+                                      std::to_string(wide.data()[i]) + "; it must be below 2^63");
+    }
+    return Handles(array);
+}
+
 [[noreturn]] inline void reject_shape(const char* name, const py::array& array,
                                       const std::string& want) {
     throw py::value_error(std::string(name) + " has shape " +

@@ -16,9 +16,9 @@ using Floats = py::array_t<float, dense>;
 std::size_t size_of(const py::array& array) { return static_cast<std::size_t>(array.size()); }
 
 Handles vector_of_handles(const char* name, const py::object& object) {
-    const py::array array = numeric_array(name, object, integer_kinds);
-    if (array.ndim() != 1) reject_shape(name, array, "one dimension");
-    return Handles(array);
+    Handles handles = integers(name, object);
+    if (handles.ndim() != 1) reject_shape(name, handles, "one dimension");
+    return handles;
 }
 
 // NumPy's own conversion would warn of what does not fit, and go on with inf.
@@ -42,11 +42,10 @@ std::int64_t add(RankEngine& engine, const py::object& pmf, double prompt_len, d
 // One integer per row; a scalar is repeated.
 std::vector<std::int64_t> integer_per_row(const char* name, const py::object& object,
                                           std::size_t rows) {
-    const py::array array = numeric_array(name, object, integer_kinds);
-    const Handles values(array);
-    if (array.ndim() == 0) return std::vector<std::int64_t>(rows, *values.data());
-    if (array.ndim() != 1 || size_of(array) != rows)
-        reject_shape(name, array, "a scalar or (" + std::to_string(rows) + ",)");
+    const Handles values = integers(name, object);
+    if (values.ndim() == 0) return std::vector<std::int64_t>(rows, *values.data());
+    if (values.ndim() != 1 || size_of(values) != rows)
+        reject_shape(name, values, "a scalar or (" + std::to_string(rows) + ",)");
     return {values.data(), values.data() + rows};
 }
 
@@ -106,9 +105,8 @@ void assign_values(RankEngine& engine, const py::object& handles, const py::obje
 }
 
 void remove(RankEngine& engine, const py::object& handles) {
-    const py::array array = numeric_array("handles", handles, integer_kinds);
-    if (array.ndim() > 1) reject_shape("handles", array, "one handle or one dimension");
-    const Handles gone(array);
+    const Handles gone = integers("handles", handles);
+    if (gone.ndim() > 1) reject_shape("handles", gone, "one handle or one dimension");
     engine.remove(gone.data(), size_of(gone));
 }
 

@@ -12,6 +12,7 @@
 
 #include "gittins_levels.h"
 #include "gittins_row.h"
+#include "reject.h"
 #include "gittins_units.h"
 #include "sagesched/check.h"
 
@@ -90,10 +91,8 @@ void index_carefully(const Job<T>& job, const CostModel& cost, std::size_t row) 
     const auto best =
         index_of_row(view, RemainingCost(cost, age, job.prompt_len[row], job.cached_len[row]));
     if (best.index > static_cast<double>(std::numeric_limits<T>::max()))
-        throw std::invalid_argument("the index of row " + std::to_string(row) + " is " +
-                                    std::to_string(best.index) +
-                                    ", above the largest float32; use float64 masses or smaller "
-                                    "cost coefficients");
+        reject("the index of row ", row, " is ", best.index,
+               ", above the largest float32; use float64 masses or smaller cost coefficients");
     // A cost model of prefill alone has no cost left on a cached prompt; ln(index) must exist.
     job.out[row] = std::max(static_cast<T>(best.index), std::numeric_limits<T>::min());
     if (job.stop != nullptr) job.stop[row] = static_cast<T>(best.stop);

@@ -1,5 +1,6 @@
 #include "rank_checks.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -31,15 +32,30 @@ double largest_index(const CostModel& cost) {
 
 constexpr double largest_float = std::numeric_limits<float>::max();
 
+// A row all of whose masses are so small that float32 would lose digits of them is brought up to
+// about 1. The index does not depend on the scale, and a power of two changes no digit.
+constexpr double faint = 0x1p-60;
+
+double scale_for_float(const double* row, std::size_t bins) {
+    double largest = 0.0;
+    for (std::size_t k = 0; k < bins; ++k) largest = std::max(largest, row[k]);
+    if (largest == 0.0 || largest >= faint) return 1.0;
+    return std::ldexp(1.0, std::min(-std::ilogb(largest), 1000));
+}
+
 }  // namespace
 
 void narrow_pmf(const double* pmf, std::size_t rows, std::size_t bins, float* out) {
     check_pmf(pmf, rows, bins);
-    for (std::size_t i = 0; i < rows * bins; ++i) {
-        if (pmf[i] > largest_float)
-            reject("pmf row ", i / bins, ", column ", i % bins, " is ", pmf[i],
-                   ", more than a float32 holds; scale the row down");
-        out[i] = static_cast<float>(pmf[i]);
+    for (std::size_t row = 0; row < rows; ++row) {
+        const double* const from = pmf + row * bins;
+        const double scale = scale_for_float(from, bins);
+        for (std::size_t k = 0; k < bins; ++k) {
+            if (from[k] > largest_float)
+                reject("pmf row ", row, ", column ", k, " is ", from[k],
+                       ", more than a float32 holds; scale the row down");
+            out[row * bins + k] = static_cast<float>(from[k] * scale);
+        }
     }
 }
 
@@ -77,6 +93,8 @@ void check_slice(std::size_t value) {
 
 void check_rank_support(const std::vector<double>& support) {
     check_support(support.data(), support.size());
+    if (static_cast<float>(support[0]) == 0.0f)
+        reject("support column 0 is ", support[0], ", as a float32 zero");
     for (std::size_t k = 1; k < support.size(); ++k)
         if (static_cast<float>(support[k]) == static_cast<float>(support[k - 1]))
             reject("support column ", k, " is ", support[k], ", as a float32 the same as column ",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
+from numbers import Real
 
 MAX_COEFFICIENT = 1e30
 """Upper bound of a coefficient: keeps every index finite."""
@@ -82,7 +82,7 @@ class CostModel:
 
 
 def _check(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Reals, too
         raise TypeError(f"CostModel.{name} is {value!r}; it must be a number")
-    if not math.isfinite(value) or not 0 <= value <= MAX_COEFFICIENT:
+    if not 0 <= value <= MAX_COEFFICIENT:  # type: ignore[operator]
         raise ValueError(f"CostModel.{name} is {value!r}; it must lie between 0 and 1e30")

@@ -13,7 +13,7 @@ from sagesched.bench.others import numba_way, python_way
 from sagesched.bench.requests import LAYOUTS, Requests, make_requests
 from sagesched.bench.timing import Sample, interleave, say
 from sagesched.bench.verify import check_all
-from sagesched.gittins import gittins_index, set_simd_level, simd_levels
+from sagesched.gittins import gittins_index, set_simd_level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,9 +68,8 @@ class OtherRow:
     ns: float
 
 
-def default_shapes(quick: bool) -> list[Shape]:
+def default_shapes(quick: bool, levels: tuple[str, ...]) -> list[Shape]:
     """Every dimension is varied around the main case; all combinations would take an hour."""
-    levels = tuple(simd_levels())
     best = levels[-1:]
     main = Shape(*MAIN, levels=levels, layouts=LAYOUTS)
     wide = Shape(*WIDE, levels=levels)

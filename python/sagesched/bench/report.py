@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from sagesched.bench.cases import MAIN
@@ -132,9 +133,9 @@ def _rank(result: Result) -> str:
     head = ["waiting", "changed", "k", "us a step", "list.sort, us", "ratio",
             "list.sort by key alone, us", "ratio"]  # fmt: skip
     text = "## The rank engine: update and top(k)\n\n" + table(head, rows) + (
-        "\n\nThe list is sorted into the same order, by (priority, key, arrival). By key alone it "
-        "is cheaper, but requests with equal keys then stay in whatever order they were in. The "
-        "lists are given the new keys for nothing."
+        "\n\nThe list is sorted by (priority, key, arrival), the engine's order. By key alone is "
+        "cheaper, and gives the same order where there is one priority and no two keys are equal, as "
+        "here. The lists are given the new keys for nothing."
     )  # fmt: skip
     refreshed = [
         (row.changed, f"{row.kernel_us:.1f}", f"{row.look_up_us:.1f}") for row in result.refresh
@@ -143,16 +144,21 @@ def _rank(result: Result) -> str:
     return text + "\n\nNew indices of the changed requests:\n\n" + table(head, refreshed)
 
 
+def require_matplotlib() -> None:
+    """Raises a ``RuntimeError`` that says what to do."""
+    if find_spec("matplotlib") is None:
+        raise RuntimeError("--plot needs Matplotlib: pip install matplotlib")
+
+
 def plot(result: Result, file: Path) -> None:
     """Cost of a request against N, for each level and for NumPy.
 
     Raises:
         RuntimeError: Matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise RuntimeError("--plot needs Matplotlib: pip install matplotlib") from error
+    require_matplotlib()
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

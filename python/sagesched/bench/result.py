@@ -103,7 +103,11 @@ class Result:
         for count in (10_000, 100_000):
             row = by_size.get(count)
             name = f"rank engine, {count:,} waiting: list.sort / ours"
-            found.append(_ratio(name, 10, row.speedup if row else None))
+            alone = row.sort_by_key_us / row.us_per_step if row else None
+            found.append(
+                _ratio(f"{name}, by priority, key, arrival", 10, row.speedup if row else None)
+            )
+            found.append(_ratio(f"{name}, by key alone", 10, alone))
         return found
 
 
