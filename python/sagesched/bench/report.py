@@ -134,7 +134,7 @@ def _rank(result: Result) -> str:
             "list.sort by key alone, us", "ratio"]  # fmt: skip
     text = "## The rank engine: update and top(k)\n\n" + table(head, rows) + (
         "\n\nThe list is sorted by (priority, key, arrival), the engine's order. By key alone is "
-        "cheaper, and gives the same order where there is one priority and no two keys are equal, as "
+        "cheaper, and the same order where there is one priority and no two keys are equal, as "
         "here. The lists are given the new keys for nothing."
     )  # fmt: skip
     refreshed = [
