@@ -193,3 +193,9 @@ def test_a_sample_is_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(digests) == 1
+
+
+def test_all_at_once_is_at_once_at_any_load() -> None:
+    for rate in (0.5, 50.0):
+        times = make_arrivals("at-once").times(np.random.default_rng(0), 5, rate, 3)
+        assert times.tolist() == [0.0] * 5

@@ -176,3 +176,30 @@ def test_orders_are_permutations_and_change_no_request(name):
     victims = bench.policy.victims(requests[:8], queue)
     assert set(map(id, victims)) <= set(map(id, requests[:8]))
     assert [(r.rid, list(r.origin_input_ids), list(r.output_ids)) for r in requests] == before
+
+
+@pytest.mark.parametrize(
+    ("policy", "setting", "value", "message"),
+    [
+        ("tie", "level", 1.0, r"level is 1; it must lie in 0\.\.0\.999"),
+        ("fastserve", "levels", 2.5, "levels is 2.5; it must be whole"),
+        ("fastserve", "ratio", 0.5, r"ratio is 0\.5; it must lie in 1\.01"),
+        ("sagesched-paper", "margin", 0.0, "margin is 0; it must lie in 1"),
+        ("ssjf", "quantile", 2.0, r"quantile is 2; it must lie in 0\.\.1"),
+        ("uniboost", "scale_tokens", 0.0, "scale_tokens is 0"),
+        ("trail", "prompt_error", 1e9, "prompt_error"),
+        ("trail", "most_victims", float("inf"), "most_victims is inf"),
+        ("gittins", "dial", float("nan"), "dial is nan"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    policy: str, setting: str, value: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        all_policies()[policy].check_settings({setting: value})
+
+
+def test_all_defaults_are_within_their_limits() -> None:
+    for policy in all_policies().values():
+        policy.check_settings({k: v for k, v in policy.settings.items() if k != "dial"})
+    all_policies()["gittins"].check_settings({"dial": float("inf")})

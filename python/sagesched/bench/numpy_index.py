@@ -87,8 +87,8 @@ class Masked(Prepared):
             np.subtract(finished[:, -1:], finished, out=mass)
             np.multiply(mass, rest, out=mass)
             np.add(mass, work, out=mass)
-            np.divide(finished, mass, out=work)
-            np.maximum.reduce(work, axis=1, out=self.best[rows])
+            _divide(finished, mass, out=work)
+            np.fmax.reduce(work, axis=1, out=self.best[rows])
         return 1 / self.best
 
 
@@ -144,9 +144,15 @@ class Turned(Prepared):
             np.subtract(finished[-1], finished, out=mass)
             np.multiply(mass, rest, out=mass)
             np.add(mass, cost, out=cost)
-            np.divide(finished, cost, out=cost)
-            np.maximum.reduce(cost, axis=0, out=self.best[rows])
+            _divide(finished, cost, out=cost)
+            np.fmax.reduce(cost, axis=0, out=self.best[rows])
         return 1 / self.best
+
+
+@np.errstate(invalid="ignore")
+def _divide(finished: NDArray[Any], cost: NDArray[Any], out: NDArray[Any]) -> None:
+    """Before the age nothing has finished and the cost means nothing: 0/0 there is passed over."""
+    np.divide(finished, cost, out=out)
 
 
 def _running_sum(lines: NDArray[Any]) -> None:

@@ -1,4 +1,4 @@
-"""When requests arrive: Poisson, on/off bursts, Gamma gaps, or the times of another trace."""
+"""When requests arrive: Poisson, on/off bursts, Gamma gaps, all at once, or as in a trace."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ class Poisson:
     def times(self, generator: np.random.Generator, n: int, rate_rps: float, seed: int) -> Floats:
         """See `Arrivals`."""
         return np.cumsum(generator.exponential(1.0, n)) / rate_rps
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """Everybody is there from the start, whatever the load."""
+
+    def times(self, generator: np.random.Generator, n: int, rate_rps: float, seed: int) -> Floats:
+        """See `Arrivals`."""
+        return np.zeros(n)
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ def read_arrivals(file: Path, fmt: str | None = None) -> Recorded:
 
 
 def make_arrivals(spec: str) -> Arrivals:
-    """``poisson``, ``gamma:CV``, ``bursts:ON_S,OFF_S,RATIO`` or ``file:TRACE``.
+    """``poisson``, ``gamma:CV``, ``bursts:ON_S,OFF_S,RATIO``, ``at-once`` or ``file:TRACE``.
 
     Raises:
         ValueError: another name, or bad values; a TraceError for a bad file.
@@ -154,14 +163,15 @@ def make_arrivals(spec: str) -> Arrivals:
         values = [float(part) for part in rest.split(",")] if rest else []
     except ValueError:
         values = [float("nan")] * 9
-    makers: dict[tuple[str, int], type[Poisson] | type[Gamma] | type[Bursts]] = {
+    makers: dict[tuple[str, int], type[Arrivals]] = {
         ("poisson", 0): Poisson,
+        ("at-once", 0): AtOnce,
         ("gamma", 1): Gamma,
         ("bursts", 3): Bursts,
     }
     if (name, len(values)) not in makers:
         raise ValueError(
-            f"unknown arrivals {spec!r}; choose poisson, gamma:CV, bursts:ON_S,OFF_S,RATIO or "
-            "file:TRACE"
+            f"unknown arrivals {spec!r}; choose poisson, gamma:CV, bursts:ON_S,OFF_S,RATIO, "
+            "at-once or file:TRACE"
         )
     return makers[name, len(values)](*values)

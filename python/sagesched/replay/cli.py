@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--demo", action="store_true", help="a small generated trace, a report in a minute")
     add("--n", type=int, help="requests (generated: 2000; of a trace the first so many: all)")
     add("--format", metavar="F", help="format of the trace (found from its content)")
-    add("--arrivals", metavar="A", help="poisson, gamma:CV, bursts:ON_S,OFF_S,RATIO or file:TRACE "
+    add("--arrivals", metavar="A", help="poisson, gamma:CV, bursts:ON_S,OFF_S,RATIO, at-once or "
+        "file:TRACE "
         "(a trace: as recorded, else poisson)")  # fmt: skip
     add("--content", metavar="FILE", help="the turns of --workload chat, such as ShareGPT's")
     add("--load", help="arrival rates as fractions of what fcfs can finish, such as 0.8,1.0,1.1 "

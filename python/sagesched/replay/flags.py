@@ -84,11 +84,13 @@ def writable(name: str, text: str | Path | None) -> Path | None:
     if not text:
         return None
     file = Path(text)
-    folder = file.parent
-    if (
-        file.is_dir()
-        or not folder.is_dir()
-        or not os.access(file if file.exists() else folder, os.W_OK)
-    ):
-        raise ValueError(f"--{name}: cannot write {text}; name a file in an existing folder")
+    there = file.exists()
+    try:
+        file.open("ab").close()  # now, and not after an hour of runs
+    except OSError as error:
+        raise ValueError(
+            f"--{name}: cannot write {text} ({error.strerror}); name a file in an existing folder"
+        ) from None
+    if not there:
+        file.unlink()
     return file

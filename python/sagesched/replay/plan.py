@@ -117,7 +117,10 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
     workload = backend.workload(spec)
     _look_at(workload, first_seed)
     if not loads and not workload.recorded_rate_rps:
-        raise ValueError(f"{workload.name} has no recorded arrival rate: give --load")
+        raise ValueError(
+            f"{workload.name} has no recorded arrival rate: give --load "
+            "(with --arrivals at-once everybody is there from the start, whatever the load)"
+        )
     return Plan(
         scenario=Scenario(spec, step_spec, engine, given["warmup"]),
         policies=tuple(policies),

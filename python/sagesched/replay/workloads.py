@@ -34,8 +34,8 @@ def make_workload(
             of ``arrivals="file:TRACE"``); or the path of a trace. A `Path` is always a file.
         n: number of requests; None: 2,000 generated ones, or all of the file.
         fmt: the file's format; None: told from its content.
-        arrivals: ``poisson``, ``gamma:CV``, ``bursts:ON_S,OFF_S,RATIO`` or ``file:TRACE``; None:
-            as recorded, or Poisson where there is no record.
+        arrivals: ``poisson``, ``gamma:CV``, ``bursts:ON_S,OFF_S,RATIO``, ``at-once`` or
+            ``file:TRACE``; None: as recorded, or Poisson where there is no record.
         content: the file of turns for ``chat``.
         max_output_tokens: longer outputs of a file are cut to it; ``chat`` to 2,048 unless told.
 

@@ -11,7 +11,9 @@ from sagesched.lengths import LengthDistribution
 
 Release = Literal["soft", "recompute", "swap"]
 """What becomes of a preempted request's KV: published to the radix tree (evictable, usually still
-there on resume), dropped and computed again, or kept elsewhere and moved back on resume."""
+there on resume); given up as SGLang gives it up in a retraction, which drops that of the output and
+leaves the prompt's in the tree until it is evicted, kinder than an engine without a radix cache; or
+kept elsewhere and moved back on resume."""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,19 @@ class Situation:
         del self._known[rid]
 
 
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "most_victims": (1.0, 1e9),
+    "margin": (1.0, math.inf),
+    "refresh_tokens": (1.0, 1e9),
+    "quantum_tokens": (1.0, 1e9),
+    "scale_tokens": (1.0, 1e9),
+}
+"""Least and most of settings that several policies have."""
+
+WHOLE = {"most_victims", "levels"}
+"""Settings that count things."""
+
+
 class Policy:
     """One policy in one run: made anew for each.
 
@@ -103,7 +118,7 @@ class Policy:
     release: ClassVar[Release] = "soft"
     swap_is_free: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, float]] = {}
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"most_victims": (1.0, math.inf)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS
     variables: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, situation: Situation, settings: Mapping[str, float] | None = None) -> None:
@@ -134,6 +149,8 @@ class Policy:
                 raise ValueError(
                     f"policy {cls.name}: {key} is {value:g}; it must lie in {least:g}..{most:g}"
                 )
+            if key in WHOLE and value != int(value):
+                raise ValueError(f"policy {cls.name}: {key} is {value:g}; it must be whole")
 
     def key(self, request: Any) -> Any:
         """Sort key of a waiting or running request, smallest first; must not change it.

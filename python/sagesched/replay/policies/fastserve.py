@@ -53,6 +53,12 @@ class FastServe(Policy):
         "starvation_s": 3.0,
         "most_victims": 4096.0,
     }
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **Policy.limits,
+        "quantum_steps": (0.01, 1e9),
+        "ratio": (1.01, 1e6),
+        "levels": (1.0, 100.0),
+    }
 
     def key(self, request: Any) -> tuple[int, int]:
         """Level, then arrival."""

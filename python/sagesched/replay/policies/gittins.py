@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from sagesched.replay.policies.base import Policy
@@ -14,4 +15,5 @@ class Gittins(Policy):
     source = "this package: sagesched.plugin"
     uses = "distribution"
     settings: ClassVar = {"dial": -1.0}  # -1: the plug-in's default
+    limits: ClassVar = {"dial": (0.0, math.inf)}
     variables: ClassVar = {"dial": "SAGESCHED_DIAL"}

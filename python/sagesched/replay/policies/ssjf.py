@@ -24,6 +24,7 @@ class Ssjf(Policy):
     source = "SSJF (arXiv 2404.08509); BERT's number replaced by --predictor's mean"
     uses = "distribution"
     settings: ClassVar[Mapping[str, float]] = {"quantile": 0.0}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"quantile": (0.0, 1.0)}
 
     def key(self, request: Any) -> float:
         """Predicted output tokens."""

@@ -36,6 +36,7 @@ class Tie(Policy):
     source = "TIE (arXiv 2604.00499, equations 11 and 12); log-t fit replaced by --predictor"
     uses = "distribution"
     settings: ClassVar[Mapping[str, float]] = {"level": 0.9}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"level": (0.0, 0.999)}
 
     def order(self, waiting: list[Any]) -> None:
         """By score; newcomers get theirs."""

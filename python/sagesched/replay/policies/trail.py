@@ -23,8 +23,9 @@ class Trail(Policy):
     the paper reports of its mean absolute errors. The errors of one request do not average out:
     the paper smooths them over time, which leaves the persistent part.
 
-    Victims lose their KV and compute it again, as in the paper. ``c = 1`` is preemptive SRPT up to
-    the predicted length, ``c = 0`` never preempts.
+    Victims lose the KV of their output and compute it again. In the paper they lose all of it;
+    SGLang keeps the prompt's in its radix tree until it is evicted: preemption is cheaper here.
+    ``c = 1`` is preemptive SRPT up to the predicted length, ``c = 0`` never preempts.
 
     Settings:
         c: share of the predicted length after which a request is safe.
@@ -43,7 +44,12 @@ class Trail(Policy):
         "most_victims": 4096.0,
     }
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {**Policy.limits, "c": (0.0, 1.0)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **Policy.limits,
+        "c": (0.0, 1.0),
+        "prompt_error": (0.0, 10.0),
+        "refined_error": (0.0, 10.0),
+    }
 
     def key(self, request: Any) -> float:
         """Estimated output tokens still to come."""
