@@ -12,8 +12,8 @@
 
 #include "gittins_levels.h"
 #include "gittins_row.h"
-#include "reject.h"
 #include "gittins_units.h"
+#include "reject.h"
 #include "sagesched/check.h"
 
 namespace sagesched {

@@ -84,8 +84,9 @@ def gittins_index(
 
     The arithmetic is that of ``pmf``: float32 where it is float32, else float64. With float32,
     ``support`` and ``age`` are rounded to float32 first (token counts up to 2**24 stay what they
-    are). C and Fortran order are read without a copy; Fortran order is the faster one
-    from some hundred bins on. Layout, SIMD level (:func:`simd_level`) and threads do not change a bit of the result.
+    are). C and Fortran order are read without a copy; Fortran order is the faster one from some
+    hundred bins on. Layout, SIMD level (:func:`simd_level`) and threads do not change a bit of
+    the result.
 
     Args:
         pmf: ``[N, m]`` mass of each output length, finite and >= 0. Rows need not sum to 1.
