@@ -38,15 +38,6 @@ def test_the_oldest_record_is_replaced() -> None:
     assert (found.cosine[:3, 0] < 0.99).all()
 
 
-def test_usual_similarity_follows_the_ring() -> None:
-    vectors = random_vectors(50, 16)
-    history = History(16, capacity=8)
-    for vector in vectors:
-        history.append(vector)
-    expected = (vectors[:5].astype(np.float64) @ vectors[-8:].astype(np.float64).T).mean(axis=1)
-    assert history.usual_similarity(vectors[:5]) == pytest.approx(expected, abs=1e-9)
-
-
 @pytest.mark.parametrize(
     ("rows", "queries", "k"), [(1, 1, 1), (5, 3, 5), (500, 45, 64), (33, 17, 8)]
 )
@@ -84,7 +75,6 @@ def test_vectors_without_direction_are_near_to_nothing(bad: float) -> None:
     assert found.slots[0].tolist() == [1, 0]
     assert found.cosine[0].tolist() == [1.0, 0.0]
     assert found.cosine[1].tolist() == [0.0, 0.0]
-    assert np.isfinite(history.usual_similarity(good[np.newaxis])).all()
 
 
 def test_wrong_sizes_are_value_errors() -> None:

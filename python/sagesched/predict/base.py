@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-SAMPLE_CHARS = 1000
+SAMPLE_CHARS = 400
 """Characters kept from each end of a long prompt: the task is stated at the start or the end."""
 
 
@@ -31,7 +31,7 @@ class Embedder(Protocol):
 
 
 def sample_text(text: str) -> str:
-    """At most 2,000 characters that any tokenizer accepts: a long prompt's head and tail.
+    """At most 800 characters that any tokenizer accepts: a long prompt's head and tail.
 
     Constant time in the length of the prompt; `sample_text(sample_text(t)) == sample_text(t)`.
     """

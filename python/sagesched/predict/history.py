@@ -74,6 +74,8 @@ def best_nearest_rows() -> NearestRows:
 
 
 def _best_first(cosine: NDArray[np.float32], slots: Slots) -> Neighbours:
+    if (cosine[:, 1:] < cosine[:, :-1]).all():  # as they mostly are
+        return Neighbours(cosine, slots)
     order = np.lexsort((slots, -cosine), axis=-1)
     return Neighbours(np.take_along_axis(cosine, order, 1), np.take_along_axis(slots, order, 1))
 
@@ -95,7 +97,6 @@ class History:
         self.capacity = capacity
         self._nearest_rows = nearest_rows or best_nearest_rows()
         self._vectors: Vectors = np.zeros((capacity, dim), dtype=np.float32)
-        self._sum = np.zeros(dim, dtype=np.float64)  # of all vectors kept
         self._size = 0
         self._next = 0
 
@@ -111,16 +112,10 @@ class History:
         if np.shape(vector) != (dim,):
             raise ValueError(f"History: vector has shape {np.shape(vector)}, expected ({dim},)")
         slot = self._next
-        self._sum -= self._vectors[slot]  # the oldest, or zero
         self._vectors[slot] = unit_rows(np.asarray(vector, dtype=np.float32)[np.newaxis])[0]
-        self._sum += self._vectors[slot]
         self._next = (slot + 1) % self.capacity
         self._size = min(self._size + 1, self.capacity)
         return slot
-
-    def vectors(self, slots: int | Slots) -> Vectors:
-        """The stored vectors of slots[...], as [..., dim]."""
-        return self._vectors[slots]
 
     def nearest(self, vectors: Vectors, k: int) -> Neighbours:
         """The min(k, len(self)) nearest records of each of vectors[q, dim]."""
@@ -129,13 +124,6 @@ class History:
             shape = (len(vectors), k)
             return Neighbours(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
         return self._nearest_rows(unit_rows(vectors), self._vectors[: self._size], k)
-
-    def usual_similarity(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Mean inner product of each of vectors[q, dim] with all records, [q]."""
-        mean = self._sum / max(self._size, 1)
-        # Not a matrix product, whose rounding depends on the number of queries.
-        products = np.einsum("qd,d->q", vectors.astype(np.float64), mean)
-        return np.asarray(products, dtype=np.float64)
 
     def __len__(self) -> int:
         return self._size

@@ -13,45 +13,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagesched.lengths import Floats, LengthDistribution, LengthGrid
+from sagesched.predict import scores
 from sagesched.predict.base import Embedder, Vectors, unit_rows
-from sagesched.predict.defaults import cold_start_pmf
+from sagesched.predict.features import FEATURES, Options, feature_rows
 from sagesched.predict.history import History, Neighbours
-from sagesched.predict.outcomes import Outcomes
+from sagesched.predict.priors import Priors
+from sagesched.predict.records import Records
+from sagesched.predict.scale import Scales
 from sagesched.predict.survival import posterior
 from sagesched.predict.trend import Trend
 
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """How neighbours are weighted; the values were chosen by bench/bench_predict_quick.py."""
+    """How evidence is weighed; where the values come from is said in docs/decisions.md."""
 
-    neighbours: int = 64
-    sharpness: float = 2.0
-    """A neighbour's weight is its similarity above what is usual in the history, as a share of
-    the nearest record's, to this power."""
-    full_trust_gap: float = 0.2
-    """With a smaller gap the nearest record is hardly nearer than any other: weights shrink."""
-    trend_weight: float = 0.4
-    """How much less similar a neighbour counts that stands one standard deviation of ln(length)
-    apart on the history's trend."""
-    prior_strength: float = 0.5
-    """Weight of the history-wide distribution in a prediction, in neighbours."""
-    cold_start_strength: float = 8.0
-    """Weight of the cold-start default in the history-wide distribution, in finished requests."""
-    length_weight: float = 0.25
-    """Say of the prompt's length in similarity, where that of the meaning is 1."""
-    length_frequency: float = 0.6
-    """Radians per unit of ln(characters): lengths a factor 190 apart (pi / 0.6) are opposites."""
+    neighbours: int = 128
+    sharpness: float = 8.0
+    """A neighbour's weight grows by e for every 1/8 of cosine similarity."""
+    trend_window: float = 0.4
+    """And falls with its distance on the trend, as a normal density of this deviation does, in
+    standard scores."""
+    trend_floor: float = 0.02
+    """But not below this share."""
+    trend_share: float = 0.5
+    """Of the distance on the trend a neighbour's length is corrected by."""
+    prior_strength: float = 2.0
+    """Weight of the prior of group and history in a prediction, in neighbours that all count."""
+    repeat_strength: float = 4.0
+    """Weight of all that is not the same prompt, in draws of the same prompt."""
+    other_group: float = 0.3
+    """What a neighbour of another group counts, its length in standard scores of its own."""
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise ValueError(f"PredictorConfig: neighbours must be >= 1, got {self.neighbours}")
-        for name in ("sharpness", "full_trust_gap", "prior_strength", "cold_start_strength"):
+        for name in ("trend_window", "prior_strength", "repeat_strength"):
             if not 0.0 < getattr(self, name) < np.inf:
                 raise ValueError(f"PredictorConfig: {name} must be positive and finite")
 
 
-_MIN_GAP = 1e-6  # no division by zero where nothing is nearer than usual
+FADES_IN = 3
+"""What is kept as sums fades to 1/e in this part of the history, to 5 % in all of it."""
+
+RESTAND_AT_ONCE = 512
+RESTAND_SLICE = 16
+"""Records whose standing is computed anew in one call: no call may take milliseconds."""
+
+SAME_PROMPT = 1.0 - 1e-5
+"""Cosine from which on two prompts are the same one."""
 
 
 class LengthPredictor:
@@ -61,7 +71,7 @@ class LengthPredictor:
         embedder: turns prompts into vectors.
         grid: the bins of every distribution.
         capacity: number of most recent requests that count.
-        config: how neighbours are weighted.
+        config: how evidence is weighed.
     """
 
     def __init__(
@@ -74,22 +84,34 @@ class LengthPredictor:
         self.embedder = embedder
         self.grid = grid
         self.config = config or PredictorConfig()
-        self.dim = embedder.dim + 2  # the embedder's, and the prompt's length as an angle
-        self._history = History(self.dim, capacity)
-        self._outcomes = Outcomes(grid, capacity)
-        self._trend = Trend(self.dim, capacity)
-        self._cold_start = cold_start_pmf(grid)
+        self.dim = embedder.dim + FEATURES  # the meaning, and what else the prompt says
+        self._history = History(embedder.dim, capacity)
+        self._records = Records(self.dim, capacity)
+        memory = max(1, capacity // FADES_IN)
+        self._scales = Scales(memory)
+        self._trend = Trend(self.dim, FEATURES, capacity)
+        self._priors = Priors(memory)
+        self._to_restand = 0  # records from the first one on that stand on an older trend
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of the prompts, float32[n, self.dim], of length 1."""
+    def embed(self, texts: Sequence[str], options: Sequence[Options] | None = None) -> Vectors:
+        """Vectors of the prompts, float32[n, self.dim].
+
+        Args:
+            texts: the prompts.
+            options: what each request asks of its answer; nothing where absent.
+        """
         meaning = self.embedder.embed(texts)
-        log_chars = np.log1p(np.array([len(text) for text in texts], dtype=np.float64))
-        angle = self.config.length_frequency * log_chars
-        size = np.sqrt(self.config.length_weight) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        return unit_rows(np.concatenate([meaning, size], axis=1))
+        asked = None if options is None else list(options)
+        return np.concatenate([meaning, feature_rows(list(texts), asked)], axis=1)
 
-    def predict_from(self, vectors: Vectors) -> list[LengthDistribution]:
+    def predict_from(
+        self, vectors: Vectors, groups: Sequence[str] | None = None
+    ) -> list[LengthDistribution]:
         """Length distributions for vectors[n, self.dim] that `embed` made.
+
+        Args:
+            vectors: of the prompts.
+            groups: the group of each request (model, adapter, route), "" where absent.
 
         Raises:
             ValueError: the array has another shape.
@@ -97,15 +119,19 @@ class LengthPredictor:
         vectors = np.asarray(vectors, dtype=np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise ValueError(f"predict_from: expected shape [n, {self.dim}], got {vectors.shape}")
-        vectors = unit_rows(vectors)
-        neighbours = self._history.nearest(vectors, self.config.neighbours)
-        similarity, usual = self._similarity(vectors, neighbours)
-        weights = self._weights(similarity, usual)
-        events, censored = self._outcomes.gather(neighbours.slots, weights)
-        rows = posterior(events, censored, self._prior_pmf(), self.config.prior_strength)
-        return [LengthDistribution(self.grid, row) for row in rows]
+        vectors = self._sane(vectors)
+        found = self.nearest(vectors[:, : self.embedder.dim])
+        standing = self._trend.standing(vectors)
+        wanted = [""] * len(vectors) if groups is None else groups
+        return [
+            LengthDistribution(
+                self.grid,
+                self._one(Neighbours(found.cosine[i], found.slots[i]), standing[i], group),
+            )
+            for i, group in enumerate(wanted)
+        ]
 
-    def record(self, vector: Vectors, output_tokens: int, finished: bool) -> bool:
+    def record(self, vector: Vectors, output_tokens: int, finished: bool, group: str = "") -> bool:
         """Learn how long the output of a prompt was; False for an outcome that tells nothing.
 
         Args:
@@ -113,6 +139,7 @@ class LengthPredictor:
             output_tokens: tokens produced; above the grid's maximum it counts as the maximum.
             finished: False where the model did not end by itself (aborted, disconnected, stopped
                 at max_new_tokens): then the output is known to be longer than `output_tokens`.
+            group: whatever shifts all lengths: model, adapter, route.
 
         Raises:
             ValueError: `output_tokens` is not a whole number of at least 0, or the vector has
@@ -124,50 +151,110 @@ class LengthPredictor:
             raise ValueError(f"record: output_tokens must not be negative, got {output_tokens}")
         if output_tokens == 0 and not finished:
             return False  # aborted before its first token: must not push a record out
-        slot = self._history.append(vector)
-        self._outcomes.put(slot, int(output_tokens), finished)
-        if finished and output_tokens > 0:
-            self._trend.learn(self._history.vectors(slot), min(output_tokens, self.grid.max_tokens))
+        if np.shape(vector) != (self.dim,):
+            raise ValueError(f"record: vector has shape {np.shape(vector)}, expected ({self.dim},)")
+        tokens = min(int(output_tokens), self.grid.max_tokens)
+        self._learn(self._sane(np.asarray(vector)[np.newaxis])[0], tokens, finished, group)
         return True
 
-    def prior(self) -> LengthDistribution:
-        """The history-wide distribution; the cold-start default while nothing has finished."""
-        return LengthDistribution(self.grid, self._prior_pmf())
+    def prior(self, group: str = "") -> LengthDistribution:
+        """What is expected of a prompt that nothing is known of."""
+        pmf = scores.to_tokens(self._priors.of(group), self._scales.of(group), self.grid)
+        return LengthDistribution(self.grid, pmf)
+
+    def nearest(self, meaning: Vectors) -> Neighbours:
+        """The neighbours that a prediction looks at, of embeddings[n, embedder.dim]."""
+        return self._history.nearest(meaning, self.config.neighbours)
 
     @property
     def history_size(self) -> int:
         """Number of records, at most the capacity."""
         return len(self._history)
 
-    def _prior_pmf(self) -> Floats:
-        events, censored = self._outcomes.totals()
-        return posterior(events, censored, self._cold_start, self.config.cold_start_strength)
+    def _learn(self, vector: Vectors, tokens: int, finished: bool, group: str) -> None:
+        # Unfinished at n tokens means n + 1 or more.
+        log_tokens = scores.log_tokens(tokens if finished else tokens + 1)
+        standing = float(self._trend.standing(vector))
+        score = self._scales.of(group).score(log_tokens)
+        slot = self._history.append(vector[: self.embedder.dim])
+        copies = self._records.put(slot, vector, log_tokens, finished, group, standing)
+        self._priors.learn(group, score - self.config.trend_share * standing, finished)
+        if not finished:
+            return
+        # Another draw of a known prompt tells the trend little; a flood of them, nothing.
+        if self._trend.learn(vector, score, 1.0 / copies):
+            self._to_restand = len(self._history)
+        self._restand()
+        self._scales.learn(group, log_tokens, score - standing)
 
-    def _similarity(
-        self, vectors: Vectors, neighbours: Neighbours
-    ) -> tuple[Floats, NDArray[np.float64]]:
-        """Similarity of each neighbour [q, k], and the usual one in the history [q].
+    def _restand(self) -> None:
+        """Records' standings anew, on the trend as it now is; of a long history, a slice a call."""
+        if not self._to_restand:
+            return
+        records, end = self._records, self._to_restand
+        start = 0 if end <= RESTAND_AT_ONCE else end - RESTAND_SLICE
+        slots = np.arange(start, end)
+        records.standing[slots] = self._trend.left_out(records.vectors[slots], self._scores(slots))
+        self._to_restand = start
 
-        Cosine, less a penalty on neighbours that stand elsewhere on the trend; the penalty's mean
-        over the history, where standings have mean 0, comes off the usual one.
-        """
-        own = self._trend.standing(vectors)
-        theirs = self._trend.standing(self._history.vectors(neighbours.slots))
-        penalty = self.config.trend_weight * (theirs - own[:, np.newaxis]) ** 2
-        usual_penalty = self.config.trend_weight * (self._trend.explained + own**2)
-        usual = self._history.usual_similarity(vectors) - usual_penalty
-        return neighbours.cosine.astype(np.float64) - penalty, usual
+    def _scores(self, slots: NDArray[np.int64]) -> Floats:
+        """Standard scores of records[...], each in its own group's scale."""
+        group, found = self._records.group[slots], self._records.log_tokens[slots]
+        for number in set(group.tolist()):
+            scale, of = self._scales.of(self._records.group_names[number]), group == number
+            found[of] = (found[of] - scale.centre) / scale.spread
+        return found
 
-    def _weights(self, similarity: Floats, usual: NDArray[np.float64]) -> Floats:
-        """Weights [q, k] in 0..1, from similarity [q, k] relative to what is usual [q].
+    def _one(self, found: Neighbours, standing: float, group: str) -> Floats:
+        """The distribution of one request, float64[m]: the prior, its neighbours, its own draws."""
+        config, records, slots = self.config, self._records, found.slots
+        shift = self._scales.shift(group)
+        pmf = scores.shifted(self._priors.of(group), config.trend_share * standing + shift)
+        if len(slots):
+            score = self._scores(slots)
+            same = found.cosine >= SAME_PROMPT
+            theirs = records.standing[slots]
+            corrected = score + config.trend_share * (standing - theirs) + shift
+            weights = self._weights(found.cosine, theirs - standing, group, slots)
+            finished = records.finished[slots]
+            pmf = _evidence(corrected, np.where(same, 0.0, weights), finished, pmf,
+                            config.prior_strength)  # fmt: skip
+            if same.any():
+                mine = np.where(same, self._group_weight(group, slots), 0.0)
+                pmf = _evidence(score, mine, finished, pmf, config.repeat_strength)
+        return scores.to_tokens(pmf, self._scales.of(group), self.grid)
 
-        Relative, because embedders differ in the similarity of unrelated texts (0.03 to 0.5).
-        """
-        if similarity.shape[1] == 0:
-            return np.zeros(similarity.shape)
-        nearest = similarity.max(axis=1, keepdims=True)
-        gap = np.maximum(nearest - usual[:, np.newaxis], 0.0)
-        excess = np.maximum(similarity - usual[:, np.newaxis], 0.0) / np.maximum(gap, _MIN_GAP)
-        trust = np.minimum(gap / self.config.full_trust_gap, 1.0)
-        weights: Floats = trust * excess**self.config.sharpness
-        return weights
+    def _weights(
+        self, cosine: NDArray[np.float32], apart: Floats, group: str, slots: NDArray[np.int64]
+    ) -> Floats:
+        """Of each neighbour [k]; their sum is the number of equal ones that would tell as much."""
+        config = self.config
+        near = np.exp(config.sharpness * (cosine.astype(np.float64) - float(cosine[0])))
+        on_trend = np.exp(-0.5 * (apart / config.trend_window) ** 2) + config.trend_floor
+        weights = near * on_trend * self._group_weight(group, slots)
+        return np.asarray(weights * weights.sum() / (weights**2).sum())
+
+    def _group_weight(self, group: str, slots: NDArray[np.int64]) -> Floats:
+        same_group = self._records.group[slots] == self._records.group_number(group)
+        return np.where(same_group, 1.0, self.config.other_group)
+
+    def _sane(self, vectors: Vectors) -> Vectors:
+        """Meaning of length 1 or 0, features that are numbers: what came from elsewhere may not
+        spoil the history."""
+        rest = vectors[:, self.embedder.dim :]
+        if not np.isfinite(rest).all():
+            rest = np.nan_to_num(rest, nan=0.0, posinf=0.0, neginf=0.0)
+        rest = np.minimum(np.maximum(rest, -10.0), 10.0).astype(np.float32)
+        return np.concatenate([unit_rows(vectors[:, : self.embedder.dim]), rest], axis=1)
+
+
+def _evidence(
+    score: Floats, weights: Floats, finished: NDArray[np.bool_], prior: Floats, strength: float
+) -> Floats:
+    """The posterior on the grid of scores, after weighted outcomes [k]."""
+    bins = scores.bins_of(score)
+    events, censored = (
+        np.bincount(bins, np.where(of, weights, 0.0), scores.BINS).astype(np.float64)
+        for of in (finished, ~finished)
+    )
+    return posterior(events, censored, prior, strength)

@@ -15,9 +15,12 @@ import numpy as np
 
 from sagesched.predict.base import Vectors, sample_text, unit_rows
 
+DIMENSIONS = 128
+"""Of 256: the model is trained so that the first ones say most. Half of them halve the search."""
+
 
 class WordLlamaEmbedder:
-    """Mean of the token vectors of a prompt (256 dimensions), scaled to length 1.
+    """Mean of the token vectors of a prompt, scaled to length 1.
 
     Raises:
         ImportError: wordllama is not installed (`pip install sagesched[predict]`).
@@ -32,7 +35,8 @@ class WordLlamaEmbedder:
         # Rows of different lengths are averaged one by one, so that a prompt's vector does not
         # depend on its batch, and 64 long prompts do not need a padded [64, n, 256] array.
         self._tokenizer.no_padding()
-        self._table: Vectors = model.embedding  # [vocabulary, dim]
+        table: Vectors = model.embedding  # [vocabulary, 256]
+        self._table = np.ascontiguousarray(table[:, :DIMENSIONS])
         self.dim = int(self._table.shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:

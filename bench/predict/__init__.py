@@ -1,0 +1,1 @@
+"""Data, latency and tables of bench_predict."""

@@ -1,0 +1,1 @@
+"""How good length predictions are: proper scores, and simple predictors to beat."""
