@@ -223,3 +223,15 @@ def test_real_prompts_are_predicted_better_than_by_the_prior() -> None:
     ours = [crps(p.pmf, y) for p, y in zip(predictions, lengths[600:], strict=True)]
     prior = [crps(predictor.prior().pmf, y) for y in lengths[600:]]
     assert np.mean(ours) < 0.92 * np.mean(prior)
+
+
+def test_one_draw_of_a_prompt_does_not_silence_its_neighbours(predictor: LengthPredictor) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        learn(predictor, SHORT[1:], [int(20 * rng.lognormal(0, 0.2)) for _ in SHORT[1:]])
+        learn(predictor, LONG, [int(800 * rng.lognormal(0, 0.2)) for _ in LONG])
+    (unseen,) = predictor.predict_from(predictor.embed(SHORT[:1]))
+    learn(predictor, SHORT[:1], [20])
+    (seen,) = predictor.predict_from(predictor.embed(SHORT[:1]))
+    assert seen.survival(100) < unseen.survival(100) + 0.02
+    assert seen.pmf[GRID.bin_of(20)] > unseen.pmf[GRID.bin_of(20)]

@@ -65,7 +65,7 @@ def main(size: int, max_tokens: int, name: str) -> None:
 
     whole = _timed(once)
     embed = _timed(lambda: predictor.embed([next(prompts)]))
-    query = base[:1, : embedder.dim]
+    query = base[:1]
     search = _timed(lambda: predictor.nearest(query))
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     p50, p99 = np.percentile(whole, [50, 99])

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sagesched.predict.base import Vectors, sample_text
 
@@ -83,6 +84,11 @@ def feature_rows(texts: list[str], options: list[Options] | None = None) -> Vect
     asked = options or [NO_OPTIONS] * len(texts)
     rows = [[*_of_text(text), *_of_options(o)] for text, o in zip(texts, asked, strict=True)]
     return np.array(rows, dtype=np.float32).reshape(len(texts), FEATURES)
+
+
+def log_chars(rows: Vectors) -> NDArray[np.float64]:
+    """ln(1 + characters) of the prompts, [n], from their feature rows."""
+    return 2.0 * rows[:, 0].astype(np.float64) + TYPICAL_LOG_CHARS
 
 
 def _of_text(text: str) -> Iterator[float]:

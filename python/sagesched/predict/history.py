@@ -97,6 +97,7 @@ class History:
         self.capacity = capacity
         self._nearest_rows = nearest_rows or best_nearest_rows()
         self._vectors: Vectors = np.zeros((capacity, dim), dtype=np.float32)
+        self._sum = np.zeros(dim)  # of the vectors
         self._size = 0
         self._next = 0
 
@@ -112,7 +113,11 @@ class History:
         if np.shape(vector) != (dim,):
             raise ValueError(f"History: vector has shape {np.shape(vector)}, expected ({dim},)")
         slot = self._next
+        self._sum -= self._vectors[slot]
         self._vectors[slot] = unit_rows(np.asarray(vector, dtype=np.float32)[np.newaxis])[0]
+        self._sum += self._vectors[slot]
+        if slot == 0:  # once a round, so that rounding does not add up
+            self._sum = self._vectors.sum(axis=0, dtype=np.float64)
         self._next = (slot + 1) % self.capacity
         self._size = min(self._size + 1, self.capacity)
         return slot
@@ -124,6 +129,11 @@ class History:
             shape = (len(vectors), k)
             return Neighbours(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
         return self._nearest_rows(unit_rows(vectors), self._vectors[: self._size], k)
+
+    def usual_similarity(self, vectors: Vectors) -> NDArray[np.float64]:
+        """Mean cosine [q] of vectors[q, dim] to the records; 0 while there are none."""
+        usual = np.einsum("qd,d->q", unit_rows(vectors).astype(np.float64), self._sum)
+        return np.asarray(usual / max(self._size, 1))
 
     def __len__(self) -> int:
         return self._size

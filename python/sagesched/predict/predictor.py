@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sagesched.lengths import Floats, LengthDistribution, LengthGrid
 from sagesched.predict import scores
 from sagesched.predict.base import Embedder, Vectors, unit_rows
-from sagesched.predict.features import FEATURES, Options, feature_rows
+from sagesched.predict.features import FEATURES, Options, feature_rows, log_chars
 from sagesched.predict.history import History, Neighbours
 from sagesched.predict.priors import Priors
 from sagesched.predict.records import Records
@@ -29,8 +29,13 @@ class PredictorConfig:
     """How evidence is weighed; where the values come from is said in docs/decisions.md."""
 
     neighbours: int = 128
-    sharpness: float = 8.0
-    """A neighbour's weight grows by e for every 1/8 of cosine similarity."""
+    sharpness: float = 2.0
+    """A neighbour's weight is its similarity above what is usual in the history, as a share of
+    the nearest one's, to this power: embedders differ in how similar unrelated texts are."""
+    length_weight: float = 0.25
+    """Say of the prompt's length in similarity, where that of its meaning is 1."""
+    length_frequency: float = 0.6
+    """Radians per unit of ln(characters): lengths a factor 190 apart (pi / 0.6) are opposites."""
     trend_window: float = 0.4
     """And falls with its distance on the trend, as a normal density of this deviation does, in
     standard scores."""
@@ -60,6 +65,9 @@ RESTAND_AT_ONCE = 512
 RESTAND_SLICE = 16
 """Records whose standing is computed anew in one call: no call may take milliseconds."""
 
+LEAST_GAP = 1e-6
+"""No division by zero where nothing is nearer than usual."""
+
 SAME_PROMPT = 1.0 - 1e-5
 """Cosine from which on two prompts are the same one."""
 
@@ -85,7 +93,7 @@ class LengthPredictor:
         self.grid = grid
         self.config = config or PredictorConfig()
         self.dim = embedder.dim + FEATURES  # the meaning, and what else the prompt says
-        self._history = History(embedder.dim, capacity)
+        self._history = History(embedder.dim + 2, capacity)
         self._records = Records(self.dim, capacity)
         memory = max(1, capacity // FADES_IN)
         self._scales = Scales(memory)
@@ -120,13 +128,17 @@ class LengthPredictor:
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise ValueError(f"predict_from: expected shape [n, {self.dim}], got {vectors.shape}")
         vectors = self._sane(vectors)
-        found = self.nearest(vectors[:, : self.embedder.dim])
+        places = self._places(vectors)
+        found = self._history.nearest(places, self.config.neighbours)
+        usual = self._history.usual_similarity(places)
         standing = self._trend.standing(vectors)
         wanted = [""] * len(vectors) if groups is None else groups
         return [
             LengthDistribution(
                 self.grid,
-                self._one(Neighbours(found.cosine[i], found.slots[i]), standing[i], group),
+                self._one(
+                    Neighbours(found.cosine[i], found.slots[i]), usual[i], standing[i], group
+                ),
             )
             for i, group in enumerate(wanted)
         ]
@@ -162,9 +174,9 @@ class LengthPredictor:
         pmf = scores.to_tokens(self._priors.of(group), self._scales.of(group), self.grid)
         return LengthDistribution(self.grid, pmf)
 
-    def nearest(self, meaning: Vectors) -> Neighbours:
-        """The neighbours that a prediction looks at, of embeddings[n, embedder.dim]."""
-        return self._history.nearest(meaning, self.config.neighbours)
+    def nearest(self, vectors: Vectors) -> Neighbours:
+        """The records that a prediction looks at, of vectors[n, self.dim]."""
+        return self._history.nearest(self._places(vectors), self.config.neighbours)
 
     @property
     def history_size(self) -> int:
@@ -176,7 +188,7 @@ class LengthPredictor:
         log_tokens = scores.log_tokens(tokens if finished else tokens + 1)
         standing = float(self._trend.standing(vector))
         score = self._scales.of(group).score(log_tokens)
-        slot = self._history.append(vector[: self.embedder.dim])
+        slot = self._history.append(self._places(vector[np.newaxis])[0])
         copies = self._records.put(slot, vector, log_tokens, finished, group, standing)
         self._priors.learn(group, score - self.config.trend_share * standing, finished)
         if not finished:
@@ -205,38 +217,48 @@ class LengthPredictor:
             found[of] = (found[of] - scale.centre) / scale.spread
         return found
 
-    def _one(self, found: Neighbours, standing: float, group: str) -> Floats:
+    def _one(self, found: Neighbours, usual: float, standing: float, group: str) -> Floats:
         """The distribution of one request, float64[m]: the prior, its neighbours, its own draws."""
         config, records, slots = self.config, self._records, found.slots
         shift = self._scales.shift(group)
         pmf = scores.shifted(self._priors.of(group), config.trend_share * standing + shift)
         if len(slots):
             score = self._scores(slots)
-            same = found.cosine >= SAME_PROMPT
             theirs = records.standing[slots]
             corrected = score + config.trend_share * (standing - theirs) + shift
-            weights = self._weights(found.cosine, theirs - standing, group, slots)
-            finished = records.finished[slots]
-            pmf = _evidence(corrected, np.where(same, 0.0, weights), finished, pmf,
-                            config.prior_strength)  # fmt: skip
+            finished, ours = records.finished[slots], self._group_weight(group, slots)
+            same = found.cosine >= SAME_PROMPT
+            others = np.where(same, 0.0, ours) * self._nearness(found.cosine, same, usual)
+            others *= self._on_trend(theirs - standing)
+            pmf = _evidence(corrected, _effective(others), finished, pmf, config.prior_strength)
             if same.any():
-                mine = np.where(same, self._group_weight(group, slots), 0.0)
-                pmf = _evidence(score, mine, finished, pmf, config.repeat_strength)
+                draws = np.where(same, ours, 0.0)
+                pmf = _evidence(score, draws, finished, pmf, config.repeat_strength)
         return scores.to_tokens(pmf, self._scales.of(group), self.grid)
 
-    def _weights(
-        self, cosine: NDArray[np.float32], apart: Floats, group: str, slots: NDArray[np.int64]
+    def _nearness(
+        self, cosine: NDArray[np.float32], same: NDArray[np.bool_], usual: float
     ) -> Floats:
-        """Of each neighbour [k]; their sum is the number of equal ones that would tell as much."""
+        """Of each neighbour [k], in 0 to 1; 1 is the nearest prompt that is not the same one."""
+        excess = np.where(same, 0.0, np.maximum(cosine - usual, 0.0))
+        return np.asarray((excess / max(float(excess.max()), LEAST_GAP)) ** self.config.sharpness)
+
+    def _on_trend(self, apart: Floats) -> Floats:
         config = self.config
-        near = np.exp(config.sharpness * (cosine.astype(np.float64) - float(cosine[0])))
-        on_trend = np.exp(-0.5 * (apart / config.trend_window) ** 2) + config.trend_floor
-        weights = near * on_trend * self._group_weight(group, slots)
-        return np.asarray(weights * weights.sum() / (weights**2).sum())
+        near = np.exp(-0.5 * (apart / config.trend_window) ** 2)
+        return np.asarray(near + config.trend_floor)
 
     def _group_weight(self, group: str, slots: NDArray[np.int64]) -> Floats:
         same_group = self._records.group[slots] == self._records.group_number(group)
         return np.where(same_group, 1.0, self.config.other_group)
+
+    def _places(self, vectors: Vectors) -> Vectors:
+        """Where prompts lie for their neighbours, [n, embedder.dim + 2]: by meaning, and by length
+        as an angle."""
+        meaning, features = vectors[:, : self.embedder.dim], vectors[:, self.embedder.dim :]
+        angle = self.config.length_frequency * log_chars(features)
+        length = np.sqrt(self.config.length_weight) * np.stack([np.cos(angle), np.sin(angle)], 1)
+        return np.concatenate([meaning, length.astype(np.float32)], axis=1)
 
     def _sane(self, vectors: Vectors) -> Vectors:
         """Meaning of length 1 or 0, features that are numbers: what came from elsewhere may not
@@ -246,6 +268,12 @@ class LengthPredictor:
             rest = np.nan_to_num(rest, nan=0.0, posinf=0.0, neginf=0.0)
         rest = np.minimum(np.maximum(rest, -10.0), 10.0).astype(np.float32)
         return np.concatenate([unit_rows(vectors[:, : self.embedder.dim]), rest], axis=1)
+
+
+def _effective(weights: Floats) -> Floats:
+    """Scaled so that their sum is the number of equal ones that would tell as much."""
+    squares = float((weights**2).sum())
+    return weights * (float(weights.sum()) / squares) if squares > 0.0 else weights
 
 
 def _evidence(
