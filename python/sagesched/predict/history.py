@@ -8,9 +8,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sagesched.predict.approximate import Sketches, Slots
 from sagesched.predict.base import Vectors, unit_rows
 
-Slots = NDArray[np.int64]
+EXACT_UP_TO = 20_000
+"""Records that are all compared with a prompt; of more, only a short list is (with FAISS)."""
 
 
 class Neighbours(NamedTuple):
@@ -87,19 +89,28 @@ class History:
         dim: length of the vectors.
         capacity: number of records kept, at least 1.
         nearest_rows: the search; FAISS where installed by default.
+        exact_up_to: records up to which the search is exact; it always is without FAISS.
     """
 
     def __init__(
-        self, dim: int, capacity: int = 10_000, nearest_rows: NearestRows | None = None
+        self,
+        dim: int,
+        capacity: int = 10_000,
+        nearest_rows: NearestRows | None = None,
+        exact_up_to: int = EXACT_UP_TO,
     ) -> None:
         if dim < 1 or capacity < 1:
             raise ValueError(f"History: dim and capacity must be >= 1, got {dim} and {capacity}")
         self.capacity = capacity
         self._nearest_rows = nearest_rows or best_nearest_rows()
         self._vectors: Vectors = np.zeros((capacity, dim), dtype=np.float32)
-        self._sum = np.zeros(dim)  # of the vectors
+        self._sum = np.zeros(dim)  # of the vectors; of float32, so rounding does not add up
         self._size = 0
         self._next = 0
+        self._exact_up_to = exact_up_to
+        self._sketches: Sketches | None = None
+        if capacity > exact_up_to and self._nearest_rows is nearest_rows_faiss:
+            self._sketches = Sketches(dim, capacity)
 
     def append(self, vector: Vectors) -> int:
         """Store a vector[dim] and return its slot, 0 <= slot < capacity.
@@ -116,8 +127,8 @@ class History:
         self._sum -= self._vectors[slot]
         self._vectors[slot] = unit_rows(np.asarray(vector, dtype=np.float32)[np.newaxis])[0]
         self._sum += self._vectors[slot]
-        if slot == 0:  # once a round, so that rounding does not add up
-            self._sum = self._vectors.sum(axis=0, dtype=np.float64)
+        if self._sketches is not None:
+            self._sketches.put(slot, self._vectors[slot])
         self._next = (slot + 1) % self.capacity
         self._size = min(self._size + 1, self.capacity)
         return slot
@@ -128,7 +139,16 @@ class History:
         if k == 0 or len(vectors) == 0:
             shape = (len(vectors), k)
             return Neighbours(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
-        return self._nearest_rows(unit_rows(vectors), self._vectors[: self._size], k)
+        queries = unit_rows(vectors)
+        if self._sketches is None or self._size <= self._exact_up_to:
+            return self._nearest_rows(queries, self._vectors[: self._size], k)
+        found = [self._among_candidates(self._sketches, query, k) for query in queries]
+        return Neighbours(*map(np.stack, zip(*found, strict=True)))
+
+    def _among_candidates(self, sketches: Sketches, query: Vectors, k: int) -> Neighbours:
+        slots = sketches.candidates(query, k, self._size)
+        found = self._nearest_rows(query[np.newaxis], self._vectors[slots], k)
+        return Neighbours(found.cosine[0], slots[found.slots[0]])
 
     def usual_similarity(self, vectors: Vectors) -> NDArray[np.float64]:
         """Mean cosine [q] of vectors[q, dim] to the records; 0 while there are none."""
