@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     _add_replay(commands)
     _add_bench(commands)
+    _add_evaluate(commands)
     return parser
 
 
@@ -60,6 +61,16 @@ def _add_replay(commands: Any) -> None:
     )
     calibrate.add_arguments(fit)
     fit.set_defaults(run=calibrate.run)
+
+
+def _add_evaluate(commands: Any) -> None:
+    from sagesched.evaluate import cli
+
+    evaluate = commands.add_parser(
+        "evaluate", help="how well the output lengths of recorded requests can be predicted"
+    )
+    cli.add_arguments(evaluate)
+    evaluate.set_defaults(run=cli.run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ class Request:
 
     vector: Vectors
     group: str = ""
+    tenant: str = ""
 
 
 class Method(Protocol):
@@ -35,8 +36,8 @@ class Method(Protocol):
         """float64[n, m] on the grid."""
         ...
 
-    def learn(self, request: Request, tokens: int) -> None:
-        """The request ended by itself after so many tokens."""
+    def learn(self, request: Request, tokens: int, finished: bool = True) -> None:
+        """The request ended after so many tokens: by itself, or cut off."""
         ...
 
 
@@ -52,41 +53,54 @@ class Ours:
         groups = [request.group for request in requests]
         return np.stack([law.pmf for law in self._predictor.predict_from(vectors, groups)])
 
-    def learn(self, request: Request, tokens: int) -> None:
+    def learn(self, request: Request, tokens: int, finished: bool = True) -> None:
         """See `Method`."""
-        self._predictor.record(request.vector, tokens, True, request.group)
+        self._predictor.record(request.vector, tokens, finished, request.group)
 
 
 class _FromHistory:
     """All past lengths are kept, and some of them chosen; each counts once.
 
     Lengths sit on the right edges of their bins; before the first one every bin is as likely.
+    A length that was cut off is taken for a whole one.
     """
 
     def __init__(self, embedder: Embedder, grid: LengthGrid) -> None:
         self._grid = grid
         self._dim = embedder.dim
-        self._vectors: list[Vectors] = []
-        self._bins: list[int] = []
+        self._size = 0
+        self._kept_vectors: Vectors = np.zeros((256, embedder.dim + FEATURES), dtype=np.float32)
+        self._kept_bins = np.zeros(256, dtype=np.int64)
 
-    def learn(self, request: Request, tokens: int) -> None:
+    @property
+    def _vectors(self) -> Vectors:
+        return self._kept_vectors[: self._size]
+
+    @property
+    def _bins(self) -> Any:
+        return self._kept_bins[: self._size]
+
+    def learn(self, request: Request, tokens: int, finished: bool = True) -> None:
         """See `Method`."""
-        self._vectors.append(request.vector)
-        self._bins.append(self._grid.bin_of(tokens))
+        if self._size == len(self._kept_bins):
+            self._kept_vectors = np.concatenate([self._kept_vectors, self._kept_vectors])
+            self._kept_bins = np.concatenate([self._kept_bins, self._kept_bins])
+        self._kept_vectors[self._size] = request.vector
+        self._kept_bins[self._size] = self._grid.bin_of(tokens)
+        self._size += 1
 
     def predict(self, requests: Sequence[Request]) -> Floats:
         """See `Method`."""
-        if not self._bins:
+        if not self._size:
             return np.full((len(requests), len(self._grid)), 1.0 / len(self._grid))
-        bins = np.array(self._bins)
         asked = np.stack([request.vector for request in requests])
-        return np.stack([self._pmf(bins[of]) for of in self._chosen(asked)])
+        return np.stack([self._pmf(self._bins[of]) for of in self._chosen(asked)])
 
     def _pmf(self, bins: Any) -> Floats:
         return np.bincount(bins, minlength=len(self._grid)) / len(bins)
 
     def _similarity(self, asked: Vectors) -> Floats:
-        past = np.stack(self._vectors)[:, : self._dim]
+        past = self._vectors[:, : self._dim]
         return np.asarray(asked[:, : self._dim] @ past.T, dtype=np.float64)
 
     def _chosen(self, asked: Vectors) -> list[Any]:
@@ -141,9 +155,9 @@ class Gbm(_FromHistory):
 
     def predict(self, requests: Sequence[Request]) -> Floats:
         """See `Method`."""
-        if len(self._bins) < GBM_LEAST:
+        if self._size < GBM_LEAST:
             return super().predict(requests)
-        if len(self._bins) >= GBM_REFIT * self._fitted:
+        if self._size >= GBM_REFIT * self._fitted:
             self._fit()
         features = np.stack([request.vector[-FEATURES:] for request in requests])
         edges = np.log(self._grid.edges)
@@ -157,9 +171,9 @@ class Gbm(_FromHistory):
         return [slice(None)] * len(asked)
 
     def _fit(self) -> None:
-        self._fitted = len(self._bins)
-        features = np.stack(self._vectors)[:, -FEATURES:]
-        target = np.log(self._grid.edges)[np.array(self._bins)]
+        self._fitted = self._size
+        features = self._vectors[:, -FEATURES:]
+        target = np.log(self._grid.edges)[self._bins]
         fold = np.arange(self._fitted) % 4
         errors = np.empty(self._fitted)
         for held in range(4):
@@ -170,7 +184,7 @@ class Gbm(_FromHistory):
     def _new(self) -> Any:
         return self._make(
             max_iter=60, learning_rate=0.05, max_leaf_nodes=8, min_samples_leaf=20,
-            l2_regularization=5.0, random_state=0,
+            l2_regularization=5.0, random_state=0, early_stopping=False,
         )  # fmt: skip
 
 
