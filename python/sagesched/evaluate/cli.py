@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="prompts and lengths: JSON lines (gzipped or not), SGLang's request log, ShareGPT's "
         "JSON; docs/evaluate.md",
     )
-    source.add_argument(
-        "--history", metavar="FILE", type=Path, help="a history that a server kept"
-    )
+    source.add_argument("--history", metavar="FILE", type=Path, help="a history that a server kept")
     add = parser.add_argument
     add("--limit", metavar="N", type=_whole(1), help="the first so many requests only")
     add("--warmup", metavar="N", type=_whole(0), default=0,

@@ -52,7 +52,7 @@ def _coverage(result: Result, axes: Any) -> None:
 def _pit(result: Result, axes: Any) -> None:
     edges = np.linspace(0.0, 1.0, PIT_BINS + 1)
     for number, columns in enumerate(result.columns.values()):
-        axes.stairs(columns.pit(PIT_BINS), edges, linewidth=1.5, color=f"C{number}")
+        axes.stairs(columns.pit(PIT_BINS), edges, linewidth=1.5, baseline=None, color=f"C{number}")
     axes.axhline(1.0, color="0.4", linewidth=1, linestyle="--")
     axes.set(title="PIT: where lengths stand in their predictions", xlabel="predicted probability "
              "of a shorter one", ylabel="density", xlim=(0, 1))  # fmt: skip

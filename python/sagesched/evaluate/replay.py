@@ -56,7 +56,7 @@ def _cut(pmf: Floats, grid: LengthGrid, limit: int) -> Floats:
     last = grid.bin_of(limit) if limit != NO_LIMIT else len(grid) - 1
     if last == len(grid) - 1:
         return pmf
-    cut = pmf.copy()
+    cut: Floats = pmf.copy()
     cut[last] += cut[last + 1 :].sum()
     cut[last + 1 :] = 0.0
     return cut

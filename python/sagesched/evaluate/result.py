@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from sagesched.evaluate.scoring import Columns, Some
 
-PIT_BINS = 20
+PIT_BINS = 10
 WINDOWS = 10
 LEAST_IN_WINDOW = 50
 LEVELS = np.linspace(0.05, 0.95, 19)
@@ -38,7 +39,7 @@ class Result:
         n = len(self.groups)
         parts = max(1, min(WINDOWS, n // LEAST_IN_WINDOW))
         bounds = np.linspace(0, n, parts + 1).astype(int).tolist()
-        return [slice(start, end) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [slice(start, end) for start, end in pairwise(bounds)]
 
     def by_group(self) -> dict[str, Some]:
         """The requests of each group, largest first; empty where there is only one."""
@@ -78,7 +79,6 @@ def _of_method(result: Result, columns: Columns) -> dict[str, Any]:
         "by_group": {name: of(some) for name, some in result.by_group().items()},
         "by_tenant": {name: of(some) for name, some in result.by_tenant().items()},
         "windows": [
-            {"first": window.start, "end": window.stop, **of(window)}
-            for window in result.windows()
+            {"first": window.start, "end": window.stop, **of(window)} for window in result.windows()
         ],
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sagesched.predict.features import Options, options_of
+from sagesched.predict.features import NO_OPTIONS, Options, options_of
 from sagesched.replay.readers import fields
 
 EXAMPLE = '{"prompt": "Why is the sky blue?", "output_tokens": 180, "model": "qwen3-32b"}'
@@ -33,7 +33,7 @@ class Row:
     finished: bool = True
     group: str = ""
     tenant: str = ""
-    options: Options = Options()
+    options: Options = NO_OPTIONS
     arrival_s: float | None = None
     finish_s: float | None = None
 

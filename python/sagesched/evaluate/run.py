@@ -83,9 +83,7 @@ def evaluate(settings: Settings, progress: Progress = lambda what, done, total: 
     return result
 
 
-def _load(
-    settings: Settings, notes: list[str], progress: Progress
-) -> tuple[Stream, Embedder]:
+def _load(settings: Settings, notes: list[str], progress: Progress) -> tuple[Stream, Embedder]:
     if settings.history is not None:
         from sagesched.evaluate.history import read_history
 
@@ -121,10 +119,10 @@ def _methods(
 
 
 def _about(stream: Stream, due: Lengths, settings: Settings) -> list[str]:
-    notes = []
-    if settings.lag is None and stream.finish_s is not None and stream.arrival_s is not None:
+    notes = ["each request was learned before the next one: arrivals and ends are not known"]
+    if settings.lag is not None or (stream.finish_s is not None and stream.arrival_s is not None):
         behind = float((due - np.arange(1, len(stream) + 1)).mean())
-        notes.append(f"learned at their ends: {behind:.1f} requests later than the next one (mean)")
+        notes = [f"each request was learned {behind:.1f} requests after the next one (mean)"]
     if cut := int((~stream.scored).sum()):
         notes.append(f"cut off before they ended: learned as longer than that, not scored: {cut}")
     if limited := int((stream.scored & ~stream.finished).sum()):
@@ -138,12 +136,10 @@ def _about(stream: Stream, due: Lengths, settings: Settings) -> list[str]:
 
 def _settings(settings: Settings, embedder: Embedder, n: int) -> dict[str, str]:
     file = settings.history or settings.data
-    learned = "at its end" if settings.lag is None else f"{settings.lag} requests later"
     return {
         "file": file.name if file else "",
         "requests": str(n),
         "not scored at first": str(settings.warmup),
-        "learned": learned,
         "embedder": embedder.name,
         "context length": str(settings.context_length),
         "sagesched": __version__,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +67,11 @@ class Stream:
         return len(self.lengths)
 
     def __getitem__(self, some: slice) -> Stream:
-        return Stream(*(
-            None if column is None else column[some]
-            for column in (getattr(self, each.name) for each in fields(self))
-        ))  # fmt: skip
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        cut: dict[str, Any] = {
+            name: None if column is None else column[some] for name, column in columns.items()
+        }
+        return replace(self, **cut)
 
 
 def due_by_time(stream: Stream) -> Lengths:
