@@ -6,10 +6,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from sagesched.lengths import LengthDistribution
+from sagesched.predict.about import About
 from sagesched.predict.base import Vectors
 from sagesched.predict.errors import ErrorLog
 from sagesched.predict.operations import Alias, Finish, Forget, Operation, Prompt, answer_all
@@ -21,6 +23,13 @@ MAX_REMEMBERED_KEYS = 65_536
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class Remembered(NamedTuple):
+    """A prompt that waits for its outcome."""
+
+    vector: Vectors
+    about: About
 
 
 class OperationHandler:
@@ -40,12 +49,12 @@ class OperationHandler:
         self._counters = counters
         self._errors = errors
         self._max_keys = max_keys
-        self._vectors: OrderedDict[str, Vectors] = OrderedDict()  # by key, oldest first
+        self._prompts: OrderedDict[str, Remembered] = OrderedDict()  # by key, oldest first
 
     @property
     def remembered_keys(self) -> int:
         """Number of prompts that wait for their outcome."""
-        return len(self._vectors)
+        return len(self._prompts)
 
     @property
     def history_size(self) -> int:
@@ -64,12 +73,13 @@ class OperationHandler:
     def _answer(self, prompts: list[Prompt]) -> None:
         vectors = self._tolerant(
             "embedding a prompt",
-            lambda group: list(self._predictor.embed([prompt.text for prompt in group])),
+            self._embed,
             prompts,
         )
         for prompt, vector in zip(prompts, vectors, strict=True):
             if vector is not None:
-                self._remember(prompt.key, vector.copy())  # not a view of the whole batch
+                # Not a view of the whole batch.
+                self._remember(prompt.key, Remembered(vector.copy(), prompt.about))
         # Who missed the deadline meanwhile has been answered by it.
         now = time.monotonic()
         waiting = [
@@ -78,34 +88,41 @@ class OperationHandler:
             if vector is None or prompt.deadline > now
         ]
         usable = [(prompt, vector) for prompt, vector in waiting if vector is not None]
-        predictions = self._tolerant(
-            "predicting",
-            lambda group: self._predictor.predict_from(np.stack([vector for _, vector in group])),
-            usable,
-        )
+        predictions = self._tolerant("predicting", self._predict, usable)
         answers = dict(zip((prompt for prompt, _ in usable), predictions, strict=True))
         answer_all([(prompt, answers.get(prompt)) for prompt, _ in waiting])
+
+    def _embed(self, prompts: Sequence[Prompt]) -> list[Vectors]:
+        options = [prompt.about.options for prompt in prompts]
+        return list(self._predictor.embed([prompt.text for prompt in prompts], options))
+
+    def _predict(self, batch: Sequence[tuple[Prompt, Vectors]]) -> list[LengthDistribution]:
+        vectors = np.stack([vector for _, vector in batch])
+        groups = [prompt.about.group for prompt, _ in batch]
+        return self._predictor.predict_from(vectors, groups)
 
     def _learn(self, operation: Operation) -> None:
         match operation:
             case Finish(key):
-                vector = self._vectors.pop(key, None)
-                if vector is None:
+                prompt = self._prompts.pop(key, None)
+                if prompt is None:
                     self._counters.add("unknown")
                 else:
-                    self._record(vector, operation)
+                    self._record(prompt, operation)
             case Forget(key):
-                self._vectors.pop(key, None)
+                self._prompts.pop(key, None)
             case Alias(new_key, old_key):
-                vector = self._vectors.get(old_key)
-                if vector is None:
+                prompt = self._prompts.get(old_key)
+                if prompt is None:
                     self._counters.add("unknown")
                 else:
-                    self._remember(new_key, vector)
+                    self._remember(new_key, prompt)
 
-    def _record(self, vector: Vectors, outcome: Finish) -> None:
+    def _record(self, prompt: Remembered, outcome: Finish) -> None:
         try:
-            learned = self._predictor.record(vector, outcome.output_tokens, outcome.finished)
+            learned = self._predictor.record(
+                prompt.vector, outcome.output_tokens, outcome.finished, prompt.about.group
+            )
         except Exception as error:
             self._errors.note("recording an outcome", error)
             return
@@ -115,11 +132,11 @@ class OperationHandler:
         if not outcome.finished:
             self._counters.add("censored")
 
-    def _remember(self, key: str, vector: Vectors) -> None:
-        self._vectors.pop(key, None)  # a key used again becomes the newest
-        self._vectors[key] = vector
-        if len(self._vectors) > self._max_keys:
-            self._vectors.popitem(last=False)
+    def _remember(self, key: str, prompt: Remembered) -> None:
+        self._prompts.pop(key, None)  # a key used again becomes the newest
+        self._prompts[key] = prompt
+        if len(self._prompts) > self._max_keys:
+            self._prompts.popitem(last=False)
             self._counters.add("dropped_keys")
 
     def _tolerant(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sagesched.lengths import LengthDistribution
+from sagesched.predict.about import NOTHING_KNOWN, About
 
 Answer = asyncio.Future[LengthDistribution | None]
 
@@ -21,6 +22,7 @@ class Prompt:
     deadline: float  # time.monotonic(), seconds
     loop: asyncio.AbstractEventLoop
     answer: Answer
+    about: About = NOTHING_KNOWN
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from sagesched.lengths import LengthDistribution
+from sagesched.predict.about import NOTHING_KNOWN, About
 from sagesched.predict.operations import Alias, Answer, Finish, Forget, Operation, Prompt
 from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.stats import Counters, ServiceStats
@@ -46,7 +47,9 @@ class PredictionService:
         self._worker = Worker(make_predictor, self._counters)
         self._missed = False
 
-    async def predict(self, key: str, text: str) -> LengthDistribution | None:
+    async def predict(
+        self, key: str, text: str, about: About = NOTHING_KNOWN
+    ) -> LengthDistribution | None:
         """Predict the output length of a prompt, and remember the prompt under `key`.
 
         Returns:
@@ -57,7 +60,7 @@ class PredictionService:
         answer: Answer = loop.create_future()
         # Nobody waits for the loading; these prompts are learned from, too.
         patience = self._deadline_s if self.ready() and not self._is_behind() else 0.0
-        prompt = Prompt(key, text, time.monotonic() + patience, loop, answer)
+        prompt = Prompt(key, text, time.monotonic() + patience, loop, answer, about)
         accepted = self._worker.queue.put(prompt, self._max_pending)
         if not (accepted and patience):
             self._counters.add("overloaded" if self.ready() else "not_ready")
@@ -70,6 +73,11 @@ class PredictionService:
         if prediction is not None:
             self._counters.add("predictions")
         return prediction
+
+    def remember(self, key: str, text: str, about: About = NOTHING_KNOWN) -> None:
+        """Take in a prompt without predicting, for an outcome to come; from an event loop only."""
+        loop = asyncio.get_running_loop()
+        self._tell(Prompt(key, text, 0.0, loop, loop.create_future(), about))
 
     def finish(self, key: str, output_tokens: int, finished: bool) -> None:
         """Report an outcome, see `LengthPredictor.record`; the key is forgotten. Never blocks."""
