@@ -11,10 +11,12 @@ from sagesched.predict.predictor import LengthPredictor, PredictorConfig
 from sagesched.predict.registry import embedder_names, make_embedder
 from sagesched.predict.service import PredictionService
 from sagesched.predict.stats import ServiceStats
+from sagesched.predict.store.options import HistoryOptions
 
 __all__ = [
     "Embedder",
     "History",
+    "HistoryOptions",
     "LengthPredictor",
     "PredictionService",
     "PredictorConfig",

@@ -58,6 +58,9 @@ _NUMERALS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "ten": 10, "f
 
 TYPICAL_LOG_CHARS = 5.0
 
+FORMAT = 1
+"""Raise it when a text's row changes in any way: stored rows of another format are not compared."""
+
 
 @dataclass(frozen=True)
 class Options:

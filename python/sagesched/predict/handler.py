@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,9 +14,18 @@ from sagesched.lengths import LengthDistribution
 from sagesched.predict.about import About
 from sagesched.predict.base import Vectors
 from sagesched.predict.errors import ErrorLog
-from sagesched.predict.operations import Alias, Finish, Forget, Operation, Prompt, answer_all
+from sagesched.predict.operations import (
+    Alias,
+    Finish,
+    Forget,
+    Learn,
+    Operation,
+    Prompt,
+    answer_all,
+)
 from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.stats import Counters
+from sagesched.predict.store.record import Record, storable
 
 MAX_REMEMBERED_KEYS = 65_536
 """Prompts that may wait for their outcome; about 1 kB each."""
@@ -30,6 +39,18 @@ class Remembered(NamedTuple):
 
     vector: Vectors
     about: About
+    text: str | None
+
+
+class Archive(Protocol):
+    """Where outcomes are kept beyond the life of the process."""
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether records should have their text."""
+
+    def append(self, record: Record) -> None:
+        """Keep a record. Never blocks, never raises."""
 
 
 class OperationHandler:
@@ -44,11 +65,13 @@ class OperationHandler:
         counters: Counters,
         errors: ErrorLog,
         max_keys: int = MAX_REMEMBERED_KEYS,
+        archive: Archive | None = None,
     ) -> None:
         self._predictor = predictor
         self._counters = counters
         self._errors = errors
         self._max_keys = max_keys
+        self._archive = archive
         self._prompts: OrderedDict[str, Remembered] = OrderedDict()  # by key, oldest first
 
     @property
@@ -78,8 +101,9 @@ class OperationHandler:
         )
         for prompt, vector in zip(prompts, vectors, strict=True):
             if vector is not None:
+                text = storable(prompt.text) if self._keeps_text() else None
                 # Not a view of the whole batch.
-                self._remember(prompt.key, Remembered(vector.copy(), prompt.about))
+                self._remember(prompt.key, Remembered(vector.copy(), prompt.about, text))
         # Who missed the deadline meanwhile has been answered by it.
         now = time.monotonic()
         waiting = [
@@ -99,7 +123,8 @@ class OperationHandler:
     def _predict(self, batch: Sequence[tuple[Prompt, Vectors]]) -> list[LengthDistribution]:
         vectors = np.stack([vector for _, vector in batch])
         groups = [prompt.about.group for prompt, _ in batch]
-        return self._predictor.predict_from(vectors, groups)
+        tenants = [prompt.about.tenant for prompt, _ in batch]
+        return self._predictor.predict_from(vectors, groups, tenants)
 
     def _learn(self, operation: Operation) -> None:
         match operation:
@@ -117,11 +142,33 @@ class OperationHandler:
                     self._counters.add("unknown")
                 else:
                     self._remember(new_key, prompt)
+            case Learn(records, done):
+                try:
+                    self._counters.add("history_shared", sum(map(self.learn_stored, records)))
+                finally:
+                    done.set()
+
+    def learn_stored(self, record: Record) -> bool:
+        """Learn an outcome that is in the archive already; False where it tells nothing."""
+        try:
+            return self._predictor.record(
+                record.vector, record.output_tokens, record.finished, record.group, record.tenant
+            )
+        except Exception as error:
+            self._errors.note("learning a stored record", error)
+            return False
+
+    def _keeps_text(self) -> bool:
+        return self._archive is not None and self._archive.keeps_text
 
     def _record(self, prompt: Remembered, outcome: Finish) -> None:
         try:
             learned = self._predictor.record(
-                prompt.vector, outcome.output_tokens, outcome.finished, prompt.about.group
+                prompt.vector,
+                outcome.output_tokens,
+                outcome.finished,
+                prompt.about.group,
+                prompt.about.tenant,
             )
         except Exception as error:
             self._errors.note("recording an outcome", error)
@@ -131,6 +178,17 @@ class OperationHandler:
         self._counters.add("recorded")
         if not outcome.finished:
             self._counters.add("censored")
+        if self._archive is not None:
+            self._archive.append(
+                Record(
+                    prompt.vector,
+                    outcome.output_tokens,
+                    outcome.finished,
+                    prompt.about.group,
+                    prompt.about.tenant,
+                    prompt.text,
+                )
+            )
 
     def _remember(self, key: str, prompt: Remembered) -> None:
         self._prompts.pop(key, None)  # a key used again becomes the newest

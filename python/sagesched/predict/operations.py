@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sagesched.lengths import LengthDistribution
 from sagesched.predict.about import NOTHING_KNOWN, About
+from sagesched.predict.store.record import Record
 
 Answer = asyncio.Future[LengthDistribution | None]
 
@@ -49,7 +51,15 @@ class Alias:
     old_key: str
 
 
-Operation = Prompt | Finish | Forget | Alias
+@dataclass(frozen=True, eq=False)
+class Learn:
+    """Learn outcomes that another process has seen, and say when that is done."""
+
+    records: tuple[Record, ...]
+    done: threading.Event
+
+
+Operation = Prompt | Finish | Forget | Alias | Learn
 
 
 def answer_all(answers: Sequence[tuple[Prompt, LengthDistribution | None]]) -> None:

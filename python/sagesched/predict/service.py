@@ -16,6 +16,7 @@ from sagesched.predict.about import NOTHING_KNOWN, About
 from sagesched.predict.operations import Alias, Answer, Finish, Forget, Operation, Prompt
 from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.stats import Counters, ServiceStats
+from sagesched.predict.store.options import HistoryOptions
 from sagesched.predict.worker import Worker
 
 _OUTCOMES_PER_PROMPT = 16  # room in the queue for outcomes when no more prompts are taken
@@ -28,6 +29,7 @@ class PredictionService:
         make_predictor: builds the predictor, in the worker thread (loading takes time).
         deadline_s: seconds after which `predict` gives up; the prompt is still learned.
         max_pending: prompts that may wait; beyond that `predict` returns None at once.
+        history: the file that the history is kept in; memory only where absent.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class PredictionService:
         make_predictor: Callable[[], LengthPredictor],
         deadline_s: float = 0.05,
         max_pending: int = 4096,
+        history: HistoryOptions | None = None,
     ) -> None:
         if not deadline_s > 0.0 or max_pending < 1:
             raise ValueError(
@@ -44,7 +47,7 @@ class PredictionService:
         self._deadline_s = deadline_s
         self._max_pending = max_pending
         self._counters = Counters()
-        self._worker = Worker(make_predictor, self._counters)
+        self._worker = Worker(make_predictor, self._counters, history)
         self._missed = False
 
     async def predict(

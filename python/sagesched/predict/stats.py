@@ -40,6 +40,20 @@ class ServiceStats:
     """Name of the embedder, "" until it is loaded."""
     failure: str
     """Why the predictor could not be built, else ""."""
+    history_restored: int = 0
+    """Records learned again from the history file at the start."""
+    history_saved: int = 0
+    """Outcomes written to the history file."""
+    history_shared: int = 0
+    """Outcomes learned that other processes wrote to it."""
+    history_dropped: int = 0
+    """Outcomes learned but not written, because too many waited for the disk or it failed."""
+    history_failures: int = 0
+    """Attempts to use the history file that failed."""
+    history_waiting: int = 0
+    """Outcomes not written yet."""
+    history_failure: str = ""
+    """Why the history lives in memory only for now, else ""."""
 
 
 class WorkerState(Protocol):
@@ -53,6 +67,14 @@ class WorkerState(Protocol):
     @property
     def pending(self) -> int:
         """Operations waiting."""
+
+    @property
+    def history_waiting(self) -> int:
+        """Records not in the history file yet."""
+
+    @property
+    def history_failure(self) -> str:
+        """Why the history file cannot be used, else ""."""
 
 
 class Counters:
@@ -86,4 +108,11 @@ class Counters:
             history_size=worker.history_size,
             embedder=worker.embedder,
             failure=worker.failure,
+            history_restored=counts["history_restored"],
+            history_saved=counts["history_saved"],
+            history_shared=counts["history_shared"],
+            history_dropped=counts["history_dropped"],
+            history_failures=counts["history_failures"],
+            history_waiting=worker.history_waiting,
+            history_failure=worker.history_failure,
         )

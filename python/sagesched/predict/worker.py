@@ -8,12 +8,17 @@ from collections.abc import Callable
 from sagesched.predict.errors import ErrorLog, describe
 from sagesched.predict.handler import OperationHandler
 from sagesched.predict.operation_queue import OperationQueue
-from sagesched.predict.operations import Operation, Prompt, answer_all
+from sagesched.predict.operations import Learn, Operation, Prompt, answer_all
 from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.stats import Counters
+from sagesched.predict.store.keeper import HistoryKeeper
+from sagesched.predict.store.options import HistoryOptions
+from sagesched.predict.store.record import Space
 
 MAX_BATCH = 64
 """Operations taken from the queue at a time."""
+BUSY_FROM = 64
+"""With more operations waiting, nothing is learned from other processes."""
 
 
 class Worker:
@@ -22,7 +27,12 @@ class Worker:
     The plain attributes are written by the thread and may be read by anyone.
     """
 
-    def __init__(self, make_predictor: Callable[[], LengthPredictor], counters: Counters) -> None:
+    def __init__(
+        self,
+        make_predictor: Callable[[], LengthPredictor],
+        counters: Counters,
+        history: HistoryOptions | None = None,
+    ) -> None:
         self.started = threading.Event()  # built, or failed to
         self.ready = threading.Event()  # built, and not stopped
         self.embedder = ""
@@ -30,6 +40,8 @@ class Worker:
         self.history_size = 0
         self.remembered_keys = 0
         self.queue = OperationQueue()
+        self._history = history
+        self._keeper: HistoryKeeper | None = None
         self._make_predictor = make_predictor
         self._counters = counters
         self._errors = ErrorLog(counters)
@@ -41,10 +53,22 @@ class Worker:
         """Operations waiting."""
         return len(self.queue)
 
+    @property
+    def history_waiting(self) -> int:
+        """Records that are not in the history file yet."""
+        return self._keeper.waiting if self._keeper is not None else 0
+
+    @property
+    def history_failure(self) -> str:
+        """Why the history file cannot be used, else ""."""
+        return self._keeper.failure if self._keeper is not None else ""
+
     def stop(self, timeout: float) -> None:
         """Drop what waits, answer its prompts with None, and end the thread."""
         self._refuse()
         self._thread.join(timeout)
+        if self._keeper is not None:
+            self._keeper.close(timeout)
 
     def _refuse(self) -> None:
         waiting = self.queue.close()
@@ -78,4 +102,20 @@ class Worker:
             self._errors.note("building the predictor", error)
             self.failure = describe(error)
             return None
-        return OperationHandler(predictor, self._counters, self._errors)
+        keeper = self._make_keeper(predictor)
+        handler = OperationHandler(predictor, self._counters, self._errors, archive=keeper)
+        if keeper is not None:
+            keeper.restore(handler.learn_stored)
+            self.history_size = handler.history_size
+            keeper.start(self._offer)
+            self._keeper = keeper
+        return handler
+
+    def _make_keeper(self, predictor: LengthPredictor) -> HistoryKeeper | None:
+        if self._history is None:
+            return None
+        space = Space(predictor.embedder.name, predictor.dim)
+        return HistoryKeeper(self._history, space, self._counters)
+
+    def _offer(self, learn: Learn) -> bool:
+        return self.queue.put(learn, BUSY_FROM)
