@@ -22,6 +22,7 @@ when it arrives and learned after it has ended, by SageSched's predictor and by 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 METHOD_NAMES = ("sagesched", "published", "global", "topk", "gbm")
 LONGEST_CONTEXT = 10_000_000
+MOST = 2**31
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,11 +138,11 @@ def _methods(text: str) -> tuple[str, ...]:
     return names
 
 
-def _whole(least: int, most: int = 2**31) -> Callable[[str], int]:
+def _whole(least: int, most: int = MOST) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up"
-                                             + (f" to {most}" if most < 2**31 else ""))  # fmt: skip
+            bounds = f"{least} to {most}" if most < MOST else f"{least} up"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {bounds}")
         return int(text)
 
     return number

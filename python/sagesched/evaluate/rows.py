@@ -65,6 +65,8 @@ def rows_of(line: Object) -> Iterator[Row]:
 def _prompt(line: Object) -> str:
     if "prompt" not in line and "prompt_id" in line:
         return f"Prompt {line['prompt_id']}."
+    if "prompt" not in line:
+        raise ValueError('"prompt" is missing')
     return fields.text(line, "prompt")
 
 
