@@ -171,6 +171,7 @@ def test_conversations(tmp_path: Path) -> None:
 
 
 GOOD = {"prompt": "Hello", "output_tokens": 3}
+TWO_ROWS = "".join(json.dumps(row) + "\n" for row in ({**GOOD, "arrival_s": 1}, GOOD))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ GOOD = {"prompt": "Hello", "output_tokens": 3}
         ('{"prompt": "x", "output_tokens": [3, -1]}', "got -1"),
         ('{"prompt": 5, "output_tokens": 3}', '"prompt" must be text'),
         ('{"prompt": "x"}', '"output_tokens" is missing'),
-        ('{"output_tokens": 5}', '"prompt" must be text, got None'),
+        ('{"output_tokens": 5}', '"prompt" is missing'),
         ('{"prompt": "x", "output_tokens": 9, "max_new_tokens": 5}', "more than"),
         ('{"prompt": "x", "output_tokens": 9, "finished": 1}', "true or false"),
         ('{"prompt": "x", "output_tokens": 9, "arrival_s": 5, "finish_s": 4}', "before it arrives"),
@@ -221,14 +222,10 @@ def cli_example() -> str:
         ("hello\n", "like no known format"),
         ('{"text": "Hello", "length": 4}\n', "a JSON object with text, length"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,5,6\n", "has no prompts"),
-        ('{"prompt_tokens": 5, "output_tokens": 6}\n', '"prompt" must be text'),
+        ('{"prompt_tokens": 5, "output_tokens": 6}\n', '"prompt" is missing'),
         ('{"prompt": "", "output_tokens": 6}\n', "without a prompt's text, left out: 1"),
         ('{"prompt": "x", "output_tokens": null}\n', "without an output length, left out: 1"),
-        (
-            '{"prompt": "x", "output_tokens": 1, "arrival_s": 1}\n'
-            '{"prompt": "x", "output_tokens": 1}\n',
-            "1 of 2 requests have no arrival time",
-        ),
+        (TWO_ROWS, "1 of 2 requests have no arrival time"),
     ],
 )
 def test_unusable_files(
