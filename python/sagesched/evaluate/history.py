@@ -10,6 +10,7 @@ import numpy as np
 
 from sagesched.evaluate.data import DataError
 from sagesched.evaluate.stream import NO_LIMIT, Stream
+from sagesched.predict import embedder_names, make_embedder
 from sagesched.predict.base import Embedder, Vectors
 from sagesched.predict.features import FEATURES, FORMAT
 from sagesched.predict.store.file import HistoryFile
@@ -21,11 +22,11 @@ PAGE = 4096
 
 
 class FormerEmbedder:
-    """Stands for the embedder whose vectors a history holds; it has no prompts to embed."""
+    """Stands for an embedder that is not here; a history has its vectors, and no prompts."""
 
     def __init__(self, space: Space) -> None:
         self.name = space.embedder
-        self.dim = space.dim - FEATURES
+        self.dim = self.search_dim = space.dim - FEATURES
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Not needed, and not possible."""
@@ -37,6 +38,7 @@ def read_history(file: Path, notes: list[str], name: str = "auto") -> tuple[Stre
 
     Raises:
         DataError: the file cannot be used, or holds no such records.
+        ImportError: the embedder is not installed.
     """
     try:
         history = open_history(file, create=False)
@@ -45,15 +47,26 @@ def read_history(file: Path, notes: list[str], name: str = "auto") -> tuple[Stre
         raise DataError(f"{file}: not a history that can be read: {reason}") from None
     try:
         space = _chosen(file, history.counts(), notes, name)
-        records = [record for record in _read(history, space) if _usable(record, space)]
+        found = list(_read(history, space))
     except sqlite3.Error as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
     finally:
         history.close()
+    records = [record for record in found if _usable(record, space)]
+    if len(records) < len(found):
+        notes.append(f"damaged records, left out: {len(found) - len(records)}")
     if not records:
         raise DataError(f"{file}: no usable record of {space}")
     notes.append("a history is in order of the requests' ends; their arrivals are not in it")
-    return _stream(records), FormerEmbedder(space)
+    return _stream(records), _embedder(space)
+
+
+def _embedder(space: Space) -> Embedder:
+    if space.embedder in embedder_names():
+        embedder = make_embedder(space.embedder)
+        if embedder.dim == space.dim - FEATURES:
+            return embedder
+    return FormerEmbedder(space)
 
 
 def _chosen(file: Path, counts: dict[Space, int], notes: list[str], name: str) -> Space:
