@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     _add_replay(commands)
     _add_bench(commands)
+    _add_predictor(commands)
     _add_evaluate(commands)
     return parser
 
@@ -46,6 +47,21 @@ def _add_bench(commands: Any) -> None:
     )
     cli.add_arguments(index)
     index.set_defaults(run=cli.run)
+
+
+def _add_predictor(commands: Any) -> None:
+    from sagesched.predictor_service import cli
+
+    predictor = commands.add_parser("predictor", help="the length predictor behind HTTP")
+    parts = predictor.add_subparsers(title="what", metavar="WHAT", required=True)
+    serve = parts.add_parser(
+        "serve",
+        help="an HTTP service for gateways, routers and several engines",
+        description="Serve predictions of output lengths, and learn from outcomes, over HTTP: the "
+        "plug-in's predictor for gateways and routers. docs/predictor_service.md describes it.",
+    )
+    cli.add_arguments(serve)
+    serve.set_defaults(run=cli.run)
 
 
 def _add_replay(commands: Any) -> None:

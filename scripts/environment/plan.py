@@ -120,7 +120,9 @@ def _install_sagesched(environment: Environment, repository: Path, pins: list[Pa
     names = "\n".join(sorted(str(p.relative_to(package)) for p in package.rglob("*.py")))
 
     def build() -> None:
-        environment.pip(*("--no-build-isolation", *constraints, "-e", f"{repository}[predict,dev]"))
+        environment.pip(
+            *("--no-build-isolation", *constraints, "-e", f"{repository}[predict,serve,dev]")
+        )
         environment.run(
             *(environment.folder / "bin" / "sagesched", "--version"),
             advice="sagesched is installed but does not run.",

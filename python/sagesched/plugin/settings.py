@@ -54,7 +54,8 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
 }
 
-SCRIPTS = ("SAGESCHED_VENV",)  # read by the scripts of a checkout, not here
+ELSEWHERE = ("SAGESCHED_VENV", "SAGESCHED_PREDICTOR_TOKEN")
+"""Read by the scripts of a checkout, and by the predictor service; not here."""
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -65,7 +66,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
             with ``SAGESCHED_``; the message names it and what is allowed.
     """
     env = os.environ if environ is None else environ
-    unknown = [n for n in env if n.startswith("SAGESCHED_") and n not in {*VARIABLES, *SCRIPTS}]
+    unknown = [n for n in env if n.startswith("SAGESCHED_") and n not in {*VARIABLES, *ELSEWHERE}]
     if unknown:
         raise ValueError(f"{', '.join(sorted(unknown))}: unknown; known are {', '.join(VARIABLES)}")
     base = Settings()
