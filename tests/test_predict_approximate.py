@@ -24,8 +24,8 @@ def clustered(n: int, seed: int, dim: int = DIM) -> Vectors:
 
 def filled(vectors: Vectors, **options: int) -> History:
     history = History(vectors.shape[1], CAPACITY, **options)
-    for vector in vectors:
-        history.append(vector)
+    for n, vector in enumerate(vectors):
+        history.put(n % CAPACITY, vector)
     return history
 
 

@@ -7,12 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from sagesched.lengths import LengthGrid
+from sagesched.lengths import Floats, LengthDistribution, LengthGrid
 from sagesched.predict import scores
 from sagesched.predict.priors import Priors
-from sagesched.predict.scale import LEAST_SPREAD, MOST_GROUPS, USUAL, Moments, Scale, Scales
+from sagesched.predict.scale import LEAST_SPREAD, MOST_GROUPS, USUAL, Moments, Origin, Scale, Scales
 
 GRID = LengthGrid(8192)
+
+
+def law(prior: Floats, shift: float, scale: Scale) -> Floats:
+    return scores.law(prior, shift, scale, np.log(GRID.edges), np.zeros(0, dtype=bool), [])
 
 
 def test_a_score_becomes_the_tokens_it_was_made_of() -> None:
@@ -20,56 +24,69 @@ def test_a_score_becomes_the_tokens_it_was_made_of() -> None:
     for tokens in (1, 3, 40, 250, 4000):
         pmf = np.zeros(scores.BINS)
         pmf[scores.bins_of(np.array([scale.score(scores.log_tokens(tokens))]))] = 1.0
-        law = scores.to_tokens(pmf, scale, GRID)
+        found = law(pmf, 0.0, scale)
         near = np.abs(np.arange(len(GRID)) - GRID.bin_of(tokens)) <= 1
-        assert law[near].sum() > 0.999
-        assert (law > 0).all()
+        assert found[near].sum() > 0.999
+        assert (found > 0).all()
 
 
-def test_what_is_moved_keeps_its_mass_and_its_mean_moves() -> None:
-    pmf = scores.cold_start()
-    centres = (scores.EDGES[:-1] + scores.EDGES[1:]) / 2
+def test_what_is_moved_keeps_its_mass_and_its_median_moves() -> None:
+    scale = Scale(5.0, 0.8)
     for by in (-2.0, -0.013, 0.0, 1.5):
-        moved = scores.shifted(pmf, by)
-        assert moved.sum() == pytest.approx(1.0)
-        assert moved @ centres == pytest.approx(pmf @ centres + by, abs=0.03)
-    assert (scores.shifted(pmf, 1e9) > 0).all()
+        found = LengthDistribution(GRID, law(scores.cold_start(), by, scale))
+        assert found.quantile(0.5) == pytest.approx(np.exp(5.0 + 0.8 * by), rel=0.1)
+    assert (law(scores.cold_start(), 1e9, scale) > 0).all()
 
 
 def test_a_few_requests_move_a_scale_little_and_many_make_it() -> None:
     scales = Scales(window=10_000)
-    assert scales.of("") == Scale(USUAL, 1.0)
-    scales.learn("", math.log(10), 0.0)
-    assert math.log(50) < scales.of("").centre < USUAL
+    assert scales.of(Origin()) == Scale(USUAL, 1.0)
+    scales.learn(Origin(), math.log(10), 0.0)
+    assert math.log(50) < scales.of(Origin()).centre < USUAL
     for n in range(2000):
-        scales.learn("", math.log(10) + (0.5 if n % 2 else -0.5), 0.0)
-    assert scales.of("").centre == pytest.approx(math.log(10), abs=0.02)
-    assert scales.of("").spread == pytest.approx(0.5, abs=0.02)
+        scales.learn(Origin(), math.log(10) + (0.5 if n % 2 else -0.5), 0.0)
+    assert scales.of(Origin()).centre == pytest.approx(math.log(10), abs=0.02)
+    assert scales.of(Origin()).spread == pytest.approx(0.5, abs=0.02)
 
 
 def test_equal_lengths_leave_some_spread() -> None:
     scales = Scales(window=1000)
     for _ in range(3000):
-        scales.learn("", 3.0, 0.0)
-    assert scales.of("").spread == LEAST_SPREAD
+        scales.learn(Origin(), 3.0, 0.0)
+    assert scales.of(Origin()).spread == LEAST_SPREAD
 
 
 def test_groups_are_apart_and_unknown_ones_are_everybody() -> None:
     scales = Scales(window=10_000)
     for _ in range(500):
-        scales.learn("small", 3.0, 0.0)
-        scales.learn("large", 6.0, 0.0)
-    assert scales.of("small").centre == pytest.approx(3.0, abs=0.1)
-    assert scales.of("large").centre == pytest.approx(6.0, abs=0.1)
-    assert scales.of("new").centre == pytest.approx(4.5, abs=0.1)
+        scales.learn(Origin("small"), 3.0, 0.0)
+        scales.learn(Origin("large"), 6.0, 0.0)
+    assert scales.of(Origin("small")).centre == pytest.approx(3.0, abs=0.1)
+    assert scales.of(Origin("large")).centre == pytest.approx(6.0, abs=0.1)
+    assert scales.of(Origin("new")).centre == pytest.approx(4.5, abs=0.1)
 
 
 def test_the_number_of_groups_is_bounded() -> None:
     scales, priors = Scales(window=100), Priors(window=100)
     for n in range(MOST_GROUPS + 50):
-        scales.learn(str(n), 5.0, 0.0)
-        priors.learn(str(n), 0.0, True)
-    assert len(scales._groups) == len(priors._groups) == MOST_GROUPS
+        scales.learn(Origin(str(n), f"t{n}"), 5.0, 0.0)
+        priors.learn(Origin(str(n), f"t{n}"), 0.0, True)
+    for known in (scales._groups, scales._origins, priors._groups, priors._tenants):
+        assert len(known) == MOST_GROUPS
+
+
+def test_a_tenant_is_its_groups_until_known_and_shifts_nobody_else() -> None:
+    scales = Scales(window=10_000)
+    for _ in range(500):
+        scales.learn(Origin("chat", "a"), 4.0, 0.0)
+        scales.learn(Origin("code", "a"), 6.0, 0.0)
+    assert scales.of(Origin("chat", "new")) == scales.of(Origin("chat"))
+    before = scales.of(Origin("chat", "a"))
+    for _ in range(500):
+        scales.learn(Origin("chat", "flood"), 10.0, 3.0, say=0.5)
+    assert scales.of(Origin("chat", "a")).centre == pytest.approx(before.centre, abs=0.05)
+    assert scales.of(Origin("chat", "flood")).centre == pytest.approx(10.0, abs=0.1)
+    assert scales.shift(Origin("chat", "a")) == 0.0 < scales.shift(Origin("chat", "flood"))
 
 
 def test_chance_is_no_shift_and_a_change_is() -> None:
@@ -86,12 +103,12 @@ def test_chance_is_no_shift_and_a_change_is() -> None:
 
 def test_a_prior_is_shrunk_towards_everybodys() -> None:
     priors = Priors(window=10_000)
-    assert priors.of("") == pytest.approx(scores.cold_start(), abs=1e-9)
+    assert priors.of(Origin()) == pytest.approx(scores.cold_start(), abs=1e-9)
     for _ in range(400):
-        priors.learn("", -1.0, True)
+        priors.learn(Origin(), -1.0, True)
     for _ in range(5):
-        priors.learn("rare", 2.0, True)
+        priors.learn(Origin("rare"), 2.0, True)
     low, high = (int(scores.bins_of(np.array([x]))[0]) for x in (-1.0, 2.0))
-    assert priors.of("")[low] > 0.9
-    assert 0.05 < priors.of("rare")[high] < 0.4 < priors.of("rare")[low]
-    assert priors.of("").sum() == pytest.approx(1.0)
+    assert priors.of(Origin())[low] > 0.9
+    assert 0.05 < priors.of(Origin("rare"))[high] < 0.4 < priors.of(Origin("rare"))[low]
+    assert priors.of(Origin()).sum() == pytest.approx(1.0)

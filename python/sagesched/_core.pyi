@@ -229,6 +229,31 @@ def look_up(curves: list[Any], age: ArrayLike, cached_len: ArrayLike) -> NDArray
         ValueError, TypeError: as ``gittins_index``.
     """
 
+def length_law(
+    most: float,
+    prior: NDArray[np.float64],
+    shift: float,
+    at: NDArray[np.float64],
+    finished: NDArray[np.bool_],
+    evidence: list[tuple[NDArray[np.float64], NDArray[np.float64], float]],
+) -> NDArray[np.float64]:
+    """A length distribution from a prior and weighted outcomes; see csrc/include's length_law.h.
+
+    Args:
+        most: the scores' grid runs from -most to most.
+        prior: [bins] masses on that grid.
+        shift: scores by which the prior is moved first.
+        at: [m] right edges of the result's bins, in scores, ascending.
+        finished: [k] of each outcome; False: only known to be longer.
+        evidence: in turn, scores [k] and weights [k], and the strength of what is believed before.
+
+    Returns:
+        float64[m], positive, sums to 1.
+
+    Raises:
+        ValueError: a wrong shape, a score or weight that is not finite, a strength not positive.
+    """
+
 def move_to_front(queue: list[object], front: list[object]) -> int:
     """Move the objects of ``front``, compared by identity, to the front of ``queue``, in place.
 

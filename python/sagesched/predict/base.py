@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-SAMPLE_CHARS = 400
+SAMPLE_CHARS = 320
 """Characters kept from each end of a long prompt: the task is stated at the start or the end."""
 
 
@@ -25,13 +25,17 @@ class Embedder(Protocol):
     def dim(self) -> int:
         """Length of a vector."""
 
+    @property
+    def search_dim(self) -> int:
+        """So many of the first elements say most: the search for neighbours compares those."""
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit rows, float32[n, dim]; a text without content gives a zero row. Never raises for
         what a str may hold: lone surrogates, control characters, megabytes."""
 
 
 def sample_text(text: str) -> str:
-    """At most 800 characters that any tokenizer accepts: a long prompt's head and tail.
+    """At most 640 characters that any tokenizer accepts: a long prompt's head and tail.
 
     Constant time in the length of the prompt; `sample_text(sample_text(t)) == sample_text(t)`.
     """

@@ -29,6 +29,7 @@ class HashedEmbedder:
 
     name = "hashed"
     dim = 256
+    search_dim = 256
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`."""

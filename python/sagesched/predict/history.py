@@ -83,7 +83,7 @@ def _best_first(cosine: NDArray[np.float32], slots: Slots) -> Neighbours:
 
 
 class History:
-    """A ring of at most `capacity` records; a new one replaces the oldest in constant time.
+    """At most `capacity` records; a new one replaces an old one in constant time.
 
     Args:
         dim: length of the vectors.
@@ -106,16 +106,16 @@ class History:
         self._vectors: Vectors = np.zeros((capacity, dim), dtype=np.float32)
         self._sum = np.zeros(dim)  # of the vectors; of float32, so rounding does not add up
         self._size = 0
-        self._next = 0
         self._exact_up_to = exact_up_to
         self._sketches: Sketches | None = None
         if capacity > exact_up_to and self._nearest_rows is nearest_rows_faiss:
             self._sketches = Sketches(dim, capacity)
 
-    def append(self, vector: Vectors) -> int:
-        """Store a vector[dim] and return its slot, 0 <= slot < capacity.
+    def put(self, slot: int, vector: Vectors) -> None:
+        """Store a vector[dim] in a slot, 0 <= slot < capacity, in place of what is there.
 
-        What has no direction (NaN, infinity, zero) is stored as zero: near to nothing.
+        What has no direction (NaN, infinity, zero) is stored as zero: near to nothing. Slots are
+        taken up from 0 without gaps (`tenancy.Slots`).
 
         Raises:
             ValueError: the vector has another length than `dim`.
@@ -123,15 +123,12 @@ class History:
         dim = self._vectors.shape[1]
         if np.shape(vector) != (dim,):
             raise ValueError(f"History: vector has shape {np.shape(vector)}, expected ({dim},)")
-        slot = self._next
         self._sum -= self._vectors[slot]
         self._vectors[slot] = unit_rows(np.asarray(vector, dtype=np.float32)[np.newaxis])[0]
         self._sum += self._vectors[slot]
         if self._sketches is not None:
             self._sketches.put(slot, self._vectors[slot])
-        self._next = (slot + 1) % self.capacity
-        self._size = min(self._size + 1, self.capacity)
-        return slot
+        self._size = max(self._size, slot + 1)
 
     def nearest(self, vectors: Vectors, k: int) -> Neighbours:
         """The min(k, len(self)) nearest records of each of vectors[q, dim]."""
@@ -151,9 +148,14 @@ class History:
         return Neighbours(found.cosine[0], slots[found.slots[0]])
 
     def usual_similarity(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Mean cosine [q] of vectors[q, dim] to the records; 0 while there are none."""
-        usual = np.einsum("qd,d->q", unit_rows(vectors).astype(np.float64), self._sum)
+        """Mean cosine [q] of unit vectors[q, dim] to the records; 0 while there are none."""
+        usual = np.einsum("qd,d->q", vectors, self._sum)
         return np.asarray(usual / max(self._size, 1))
+
+    def cosines(self, vector: Vectors, slots: Slots) -> NDArray[np.float32]:
+        """Of vector[dim] to some of the records."""
+        unit = unit_rows(vector[np.newaxis])[0]
+        return np.asarray(np.einsum("nd,d->n", self._vectors[slots], unit))
 
     def __len__(self) -> int:
         return self._size

@@ -6,7 +6,7 @@ prediction does not depend on the batch it is made in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,15 @@ from sagesched.predict import scores
 from sagesched.predict.base import Embedder, Vectors, unit_rows
 from sagesched.predict.features import FEATURES, Options, feature_rows, log_chars
 from sagesched.predict.history import History, Neighbours
+from sagesched.predict.numbers import UNKNOWN
 from sagesched.predict.priors import Priors
 from sagesched.predict.records import Records
-from sagesched.predict.scale import Scales
-from sagesched.predict.survival import posterior
+from sagesched.predict.scale import Origin, Scale, Scales
+from sagesched.predict.tenancy import Say, Slots
+from sagesched.predict.token_ids import Content, embed_contents
 from sagesched.predict.trend import Trend
+
+_NO_FLAGS = np.zeros(0, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class PredictorConfig:
     """Weight of all that is not the same prompt, in draws of the same prompt."""
     other_group: float = 0.3
     """What a neighbour of another group counts, its length in standard scores of its own."""
+    least_own: int = 16
+    """With fewer records of the request's own tenant among its neighbours, more are sought."""
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
@@ -67,6 +73,9 @@ RESTAND_SLICE = 16
 
 LEAST_GAP = 1e-6
 """No division by zero where nothing is nearer than usual."""
+
+MOST_OWN = 2048
+"""Of a tenant's records, the newest ones, among which its own neighbours are sought."""
 
 SAME_PROMPT = 1.0 - 1e-5
 """Cosine from which on two prompts are the same one."""
@@ -93,36 +102,47 @@ class LengthPredictor:
         self.grid = grid
         self.config = config or PredictorConfig()
         self.dim = embedder.dim + FEATURES  # the meaning, and what else the prompt says
-        self._history = History(embedder.dim + 2, capacity)
+        self._history = History(embedder.search_dim + 2, capacity)
+        self._slots = Slots(capacity)
         self._records = Records(self.dim, capacity)
         memory = max(1, capacity // FADES_IN)
         self._scales = Scales(memory)
         self._trend = Trend(self.dim, FEATURES, capacity)
         self._priors = Priors(memory)
+        self._say = Say(memory)
+        self._centre = np.zeros(capacity + 1)  # of the scale, by number of the origin
+        self._spread = np.ones(capacity + 1)
+        self._log_edges = np.log(grid.edges)
         self._to_restand = 0  # records from the first one on that stand on an older trend
 
-    def embed(self, texts: Sequence[str], options: Sequence[Options] | None = None) -> Vectors:
+    def embed(
+        self, contents: Sequence[Content], options: Sequence[Options] | None = None
+    ) -> Vectors:
         """Vectors of the prompts, float32[n, self.dim].
 
         Args:
-            texts: the prompts.
+            contents: the prompts, as text or token ids.
             options: what each request asks of its answer; nothing where absent.
         """
-        meaning = self.embedder.embed(texts)
+        meaning = embed_contents(self.embedder, contents)
         asked = None if options is None else list(options)
-        return np.concatenate([meaning, feature_rows(list(texts), asked)], axis=1)
+        return np.concatenate([meaning, feature_rows(contents, asked)], axis=1)
 
     def predict_from(
-        self, vectors: Vectors, groups: Sequence[str] | None = None
+        self,
+        vectors: Vectors,
+        groups: Sequence[str] | None = None,
+        tenants: Sequence[str] | None = None,
     ) -> list[LengthDistribution]:
         """Length distributions for vectors[n, self.dim] that `embed` made.
 
         Args:
             vectors: of the prompts.
             groups: the group of each request (model, adapter, route), "" where absent.
+            tenants: on whose behalf each request is made, "" where absent.
 
         Raises:
-            ValueError: the array has another shape.
+            ValueError: an array or a list has another shape.
         """
         vectors = np.asarray(vectors, dtype=np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
@@ -132,18 +152,23 @@ class LengthPredictor:
         found = self._history.nearest(places, self.config.neighbours)
         usual = self._history.usual_similarity(places)
         standing = self._trend.standing(vectors)
-        wanted = [""] * len(vectors) if groups is None else groups
-        return [
-            LengthDistribution(
-                self.grid,
-                self._one(
-                    Neighbours(found.cosine[i], found.slots[i]), usual[i], standing[i], group
-                ),
-            )
-            for i, group in enumerate(wanted)
-        ]
+        nothing = [""] * len(vectors)
+        origins = map(Origin, groups or nothing, tenants or nothing)
+        laws = []
+        for i, origin in zip(range(len(vectors)), origins, strict=True):
+            near = Neighbours(found.cosine[i], found.slots[i])
+            near = self._with_own(near, places[i], origin.tenant)
+            laws.append(self._one(near, float(usual[i]), float(standing[i]), origin))
+        return [LengthDistribution(self.grid, law) for law in laws]
 
-    def record(self, vector: Vectors, output_tokens: int, finished: bool, group: str = "") -> bool:
+    def record(
+        self,
+        vector: Vectors,
+        output_tokens: int,
+        finished: bool,
+        group: str = "",
+        tenant: str = "",
+    ) -> bool:
         """Learn how long the output of a prompt was; False for an outcome that tells nothing.
 
         Args:
@@ -152,6 +177,7 @@ class LengthPredictor:
             finished: False where the model did not end by itself (aborted, disconnected, stopped
                 at max_new_tokens): then the output is known to be longer than `output_tokens`.
             group: whatever shifts all lengths: model, adapter, route.
+            tenant: on whose behalf: whoever may not spoil the predictions of others.
 
         Raises:
             ValueError: `output_tokens` is not a whole number of at least 0, or the vector has
@@ -166,13 +192,14 @@ class LengthPredictor:
         if np.shape(vector) != (self.dim,):
             raise ValueError(f"record: vector has shape {np.shape(vector)}, expected ({self.dim},)")
         tokens = min(int(output_tokens), self.grid.max_tokens)
-        self._learn(self._sane(np.asarray(vector)[np.newaxis])[0], tokens, finished, group)
+        vector = self._sane(np.asarray(vector)[np.newaxis])[0]
+        self._learn(vector, tokens, finished, Origin(group, tenant))
         return True
 
-    def prior(self, group: str = "") -> LengthDistribution:
+    def prior(self, group: str = "", tenant: str = "") -> LengthDistribution:
         """What is expected of a prompt that nothing is known of."""
-        pmf = scores.to_tokens(self._priors.of(group), self._scales.of(group), self.grid)
-        return LengthDistribution(self.grid, pmf)
+        origin = Origin(group, tenant)
+        return LengthDistribution(self.grid, self._law(origin, 0.0))
 
     def nearest(self, vectors: Vectors) -> Neighbours:
         """The records that a prediction looks at, of vectors[n, self.dim]."""
@@ -183,21 +210,28 @@ class LengthPredictor:
         """Number of records, at most the capacity."""
         return len(self._history)
 
-    def _learn(self, vector: Vectors, tokens: int, finished: bool, group: str) -> None:
+    def _learn(self, vector: Vectors, tokens: int, finished: bool, origin: Origin) -> None:
         # Unfinished at n tokens means n + 1 or more.
         log_tokens = scores.log_tokens(tokens if finished else tokens + 1)
         standing = float(self._trend.standing(vector))
-        score = self._scales.of(group).score(log_tokens)
-        slot = self._history.append(self._places(vector[np.newaxis])[0])
-        copies = self._records.put(slot, vector, log_tokens, finished, group, standing)
-        self._priors.learn(group, score - self.config.trend_share * standing, finished)
-        if not finished:
-            return
-        # Another draw of a known prompt tells the trend little; a flood of them, nothing.
-        if self._trend.learn(vector, score, 1.0 / copies):
-            self._to_restand = len(self._history)
-        self._restand()
-        self._scales.learn(group, log_tokens, score - standing)
+        score = self._scales.of(origin).score(log_tokens)
+        slot, say = self._slots.take(origin.tenant), self._say.of(origin.tenant)
+        self._history.put(slot, self._places(vector[np.newaxis])[0])
+        copies = self._records.put(slot, vector, log_tokens, finished, origin, standing)
+        self._priors.learn(origin, score - self.config.trend_share * standing, finished, say)
+        if finished:
+            # Another draw of a known prompt tells the trend little; a flood of them, nothing.
+            if self._trend.learn(vector, score, say / copies):
+                self._to_restand = len(self._history)
+            self._restand()
+            self._scales.learn(origin, log_tokens, score - standing, say)
+        self._note_scale(origin)
+
+    def _note_scale(self, origin: Origin) -> Scale:
+        scale, number = self._scales.of(origin), self._records.origins.of(origin)
+        if number != UNKNOWN:
+            self._centre[number], self._spread[number] = scale.centre, scale.spread
+        return scale
 
     def _restand(self) -> None:
         """Records' standings anew, on the trend as it now is; of a long history, a slice a call."""
@@ -210,31 +244,76 @@ class LengthPredictor:
         self._to_restand = start
 
     def _scores(self, slots: NDArray[np.int64]) -> Floats:
-        """Standard scores of records[...], each in its own group's scale."""
-        group, found = self._records.group[slots], self._records.log_tokens[slots]
-        for number in set(group.tolist()):
-            scale, of = self._scales.of(self._records.group_names[number]), group == number
-            found[of] = (found[of] - scale.centre) / scale.spread
-        return found
+        """Standard scores of records[...], each in the scale of its own origin."""
+        records, number = self._records, self._records.origin[slots]
+        return (records.log_tokens[slots] - self._centre[number]) / self._spread[number]
 
-    def _one(self, found: Neighbours, usual: float, standing: float, group: str) -> Floats:
-        """The distribution of one request, float64[m]: the prior, its neighbours, its own draws."""
+    def _with_own(self, found: Neighbours, place: Vectors, tenant: str) -> Neighbours:
+        """With neighbours of the request's own tenant, where others' crowd them out."""
+        own = self._slots.of(tenant)
+        least = min(self.config.least_own, len(own))
+        if not tenant or self._is_own(found.slots, tenant).sum() >= least:
+            return found
+        newest = np.array(list(own)[-MOST_OWN:], dtype=np.int64)
+        slots = newest[~np.isin(newest, found.slots)]
+        cosine = self._history.cosines(place, slots)
+        best = np.argsort(-cosine, kind="stable")[: self.config.neighbours]
+        return Neighbours(
+            np.concatenate([found.cosine, cosine[best]]), np.concatenate([found.slots, slots[best]])
+        )
+
+    def _one(self, found: Neighbours, usual: float, standing: float, origin: Origin) -> Floats:
+        """The distribution of one request, float64[m]: the prior of where it comes from, then what
+        other tenants' records tell, its own tenant's neighbours, and draws of the very prompt."""
         config, records, slots = self.config, self._records, found.slots
-        shift = self._scales.shift(group)
-        pmf = scores.shifted(self._priors.of(group), config.trend_share * standing + shift)
-        if len(slots):
-            score = self._scores(slots)
-            theirs = records.standing[slots]
-            corrected = score + config.trend_share * (standing - theirs) + shift
-            finished, ours = records.finished[slots], self._group_weight(group, slots)
-            same = found.cosine >= SAME_PROMPT
-            others = np.where(same, 0.0, ours) * self._nearness(found.cosine, same, usual)
-            others *= self._on_trend(theirs - standing)
-            pmf = _evidence(corrected, _effective(others), finished, pmf, config.prior_strength)
-            if same.any():
-                draws = np.where(same, ours, 0.0)
-                pmf = _evidence(score, draws, finished, pmf, config.repeat_strength)
-        return scores.to_tokens(pmf, self._scales.of(group), self.grid)
+        self._note_scale(origin)
+        shift = self._scales.shift(origin)
+        moved = config.trend_share * standing + shift
+        if not len(slots):
+            return self._law(origin, moved)
+        score, theirs = self._scores(slots), records.standing[slots]
+        corrected = score + config.trend_share * (standing - theirs) + shift
+        same = found.cosine >= SAME_PROMPT
+        group = self._group_weight(slots, origin.group)
+        near = self._nearness(found.cosine, same, usual) * self._on_trend(theirs - standing) * group
+        own = self._is_own(slots, origin.tenant)
+        evidence: list[scores.Evidence] = []
+        if not own.all():
+            foreign = np.where(own, 0.0, np.where(same, group, near))
+            evidence.append((corrected, _effective(foreign), config.prior_strength))
+        neighbours = np.where(own & ~same, near, 0.0)
+        evidence.append((corrected, _effective(neighbours), config.prior_strength))
+        if same.any():
+            draws = np.where(own & same, group, 0.0)
+            evidence.append((score, draws, config.repeat_strength))
+        return self._law(origin, moved, records.finished[slots], evidence)
+
+    def _law(
+        self,
+        origin: Origin,
+        moved: float,
+        finished: NDArray[np.bool_] = _NO_FLAGS,
+        evidence: Sequence[scores.Evidence] = (),
+    ) -> Floats:
+        scale, prior = self._scales.of(origin), self._priors.of(origin)
+        return scores.law(prior, moved, scale, self._log_edges, finished, evidence)
+
+    def _is_own(self, slots: NDArray[np.int64], tenant: str) -> NDArray[np.bool_]:
+        return self._of_origin(slots, lambda origin: origin.tenant == tenant)
+
+    def _group_weight(self, slots: NDArray[np.int64], group: str) -> Floats:
+        same = self._of_origin(slots, lambda origin: origin.group == group)
+        return np.where(same, 1.0, self.config.other_group)
+
+    def _of_origin(
+        self, slots: NDArray[np.int64], test: Callable[[Origin], bool]
+    ) -> NDArray[np.bool_]:
+        """Of each record [k], what is true of its origin."""
+        numbers = self._records.origin[slots]
+        if len(self._records.origins) == 1:  # most servers have one group and no tenants
+            return np.full(len(numbers), test(self._records.origins.name(int(numbers[0]))))
+        known, of = np.unique(numbers, return_inverse=True)
+        return np.array([test(self._records.origins.name(n)) for n in known.tolist()])[of]
 
     def _nearness(
         self, cosine: NDArray[np.float32], same: NDArray[np.bool_], usual: float
@@ -248,17 +327,14 @@ class LengthPredictor:
         near = np.exp(-0.5 * (apart / config.trend_window) ** 2)
         return np.asarray(near + config.trend_floor)
 
-    def _group_weight(self, group: str, slots: NDArray[np.int64]) -> Floats:
-        same_group = self._records.group[slots] == self._records.group_number(group)
-        return np.where(same_group, 1.0, self.config.other_group)
-
     def _places(self, vectors: Vectors) -> Vectors:
-        """Where prompts lie for their neighbours, [n, embedder.dim + 2]: by meaning, and by length
-        as an angle."""
-        meaning, features = vectors[:, : self.embedder.dim], vectors[:, self.embedder.dim :]
-        angle = self.config.length_frequency * log_chars(features)
-        length = np.sqrt(self.config.length_weight) * np.stack([np.cos(angle), np.sin(angle)], 1)
-        return np.concatenate([meaning, length.astype(np.float32)], axis=1)
+        """Where prompts lie for their neighbours, unit rows [n, embedder.search_dim + 2]: by
+        meaning, and by length as an angle."""
+        config, features = self.config, vectors[:, self.embedder.dim :]
+        meaning = unit_rows(vectors[:, : self.embedder.search_dim])
+        angle = config.length_frequency * log_chars(features)
+        length = np.sqrt(config.length_weight) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        return unit_rows(np.concatenate([meaning, length], axis=1))
 
     def _sane(self, vectors: Vectors) -> Vectors:
         """Meaning of length 1 or 0, features that are numbers: what came from elsewhere may not
@@ -274,15 +350,3 @@ def _effective(weights: Floats) -> Floats:
     """Scaled so that their sum is the number of equal ones that would tell as much."""
     squares = float((weights**2).sum())
     return weights * (float(weights.sum()) / squares) if squares > 0.0 else weights
-
-
-def _evidence(
-    score: Floats, weights: Floats, finished: NDArray[np.bool_], prior: Floats, strength: float
-) -> Floats:
-    """The posterior on the grid of scores, after weighted outcomes [k]."""
-    bins = scores.bins_of(score)
-    events, censored = (
-        np.bincount(bins, np.where(of, weights, 0.0), scores.BINS).astype(np.float64)
-        for of in (finished, ~finished)
-    )
-    return posterior(events, censored, prior, strength)

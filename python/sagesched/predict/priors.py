@@ -1,4 +1,5 @@
-"""The law of standard scores of a group, shrunk towards everybody's, and that towards a default.
+"""The law of standard scores of a tenant, shrunk towards its group's, that towards everybody's, and
+that towards a default.
 
 What is left of a score when half of its place on the trend is taken off: so the prior of a prompt
 is this law, moved to where the prompt stands.
@@ -13,13 +14,13 @@ import numpy as np
 
 from sagesched.lengths import Floats
 from sagesched.predict import scores
-from sagesched.predict.scale import MOST_GROUPS
+from sagesched.predict.scale import Origin, latest
 from sagesched.predict.survival import posterior
 
 COLD_START_STRENGTH = 8.0
 """Weight of the default law in everybody's, in requests."""
-EVERYBODY_STRENGTH = 30.0
-"""Weight of everybody's law in a group's, in requests of the group."""
+SHARED_STRENGTH = 30.0
+"""Weight of everybody's law in a group's, and of that in a tenant's, in requests of their own."""
 
 
 class _Counts:
@@ -29,16 +30,16 @@ class _Counts:
         self._fade = math.exp(-1.0 / window)
         self.by_score = np.zeros((2, scores.BINS))
 
-    def add(self, place: int, finished: bool) -> None:
+    def add(self, place: int, finished: bool, weight: float) -> None:
         self.by_score *= self._fade
-        self.by_score[0 if finished else 1, place] += 1.0
+        self.by_score[0 if finished else 1, place] += weight
 
     def posterior(self, prior: Floats, strength: float) -> Floats:
         return posterior(self.by_score[0], self.by_score[1], prior, strength)
 
 
 class Priors:
-    """Laws of all groups.
+    """Laws of all groups and tenants.
 
     Args:
         window: a request's weight falls to 1/e over this many later ones.
@@ -49,26 +50,29 @@ class Priors:
         self._cold_start = scores.cold_start()
         self._all = _Counts(window)
         self._groups: OrderedDict[str, _Counts] = OrderedDict()
-        self._known: dict[str, Floats] = {}
+        self._tenants: OrderedDict[Origin, _Counts] = OrderedDict()
+        self._known: dict[Origin, Floats] = {}
 
-    def learn(self, group: str, score: float, finished: bool) -> None:
-        """A request's score, less its share of the trend."""
+    def learn(self, origin: Origin, score: float, finished: bool, say: float = 1.0) -> None:
+        """A request's score, less its share of the trend; `say` is its weight in what is shared."""
         place = int(scores.bins_of(np.array([score]))[0])
-        self._all.add(place, finished)
-        if group not in self._groups:
-            self._groups[group] = _Counts(self._window)
-        self._groups.move_to_end(group)
-        if len(self._groups) > MOST_GROUPS:
-            self._groups.popitem(last=False)
-        self._groups[group].add(place, finished)
+        self._all.add(place, finished, say)
+        latest(self._groups, origin.group, self._new).add(place, finished, say)
+        if origin.tenant:
+            latest(self._tenants, origin, self._new).add(place, finished, 1.0)
         self._known.clear()
 
-    def of(self, group: str) -> Floats:
+    def of(self, origin: Origin) -> Floats:
         """float64[scores.BINS], positive, sums to 1."""
-        if group not in self._known:
+        if origin not in self._known:
             law = self._all.posterior(self._cold_start, COLD_START_STRENGTH)
-            own = self._groups.get(group)
-            if own is not None and len(self._groups) > 1:
-                law = own.posterior(law, EVERYBODY_STRENGTH)
-            self._known[group] = law
-        return self._known[group]
+            group, tenant = self._groups.get(origin.group), self._tenants.get(origin)
+            if group is not None and len(self._groups) > 1:
+                law = group.posterior(law, SHARED_STRENGTH)
+            if tenant is not None and len(self._tenants) > 1:
+                law = tenant.posterior(law, SHARED_STRENGTH)
+            self._known[origin] = law
+        return self._known[origin]
+
+    def _new(self) -> _Counts:
+        return _Counts(self._window)

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from sagesched.lengths import Floats
 from sagesched.predict.base import Vectors
+from sagesched.predict.numbers import UNKNOWN, Numbers
+from sagesched.predict.scale import Origin
 
-
-def _fingerprint(vector: Vectors) -> int:
-    return int.from_bytes(blake2b(vector.tobytes(), digest_size=8).digest(), "little")
+_Prompt = tuple[bytes, str]
+"""Fingerprint and tenant."""
 
 
 class Records:
@@ -24,7 +25,8 @@ class Records:
         log_tokens: [capacity] ln of the output length, of the least possible one if unfinished.
         finished: [capacity] whether the output ended by itself.
         standing: [capacity] on the trend, as far as possible not knowing the record's own length.
-        group: [capacity] number of its group, in ``group_names``.
+        origin: [capacity] number of where it came from.
+        origins: those numbers' groups and tenants.
     """
 
     def __init__(self, dim: int, capacity: int) -> None:
@@ -32,11 +34,10 @@ class Records:
         self.log_tokens: Floats = np.zeros(capacity)
         self.finished: NDArray[np.bool_] = np.zeros(capacity, dtype=bool)
         self.standing: Floats = np.zeros(capacity)
-        self.group: NDArray[np.int64] = np.zeros(capacity, dtype=np.int64)
-        self.group_names: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._prompts: list[int | None] = [None] * capacity
-        self._copies: Counter[int] = Counter()
+        self.origin: NDArray[np.int64] = np.full(capacity, UNKNOWN)
+        self.origins: Numbers[Origin] = Numbers()
+        self._prompts: list[_Prompt | None] = [None] * capacity
+        self._copies: Counter[_Prompt] = Counter()
 
     def put(
         self,
@@ -44,29 +45,26 @@ class Records:
         vector: Vectors,
         log_tokens: float,
         finished: bool,
-        group: str,
+        origin: Origin,
         standing: float,
     ) -> int:
         """Store a record in place of the slot's old one.
 
         Returns:
-            how many records of the same prompt there are now.
+            how many records of the same prompt and tenant there are now.
         """
         self.vectors[slot] = vector
         self.log_tokens[slot] = log_tokens
         self.finished[slot] = finished
         self.standing[slot] = standing
-        if group not in self._numbers:
-            self._numbers[group] = len(self.group_names)
-            self.group_names.append(group)
-        self.group[slot] = self._numbers[group]
-        return self._count_prompt(slot, _fingerprint(vector))
+        number = self.origins.hold(origin)
+        if self.origin[slot] != UNKNOWN:
+            self.origins.drop(int(self.origin[slot]))
+        self.origin[slot] = number
+        fingerprint = blake2b(vector.tobytes(), digest_size=8).digest()
+        return self._count_prompt(slot, (fingerprint, origin.tenant))
 
-    def group_number(self, group: str) -> int:
-        """-1 for a group without records."""
-        return self._numbers.get(group, -1)
-
-    def _count_prompt(self, slot: int, prompt: int) -> int:
+    def _count_prompt(self, slot: int, prompt: _Prompt) -> int:
         old = self._prompts[slot]
         if old is not None:
             self._copies[old] -= 1

@@ -1,14 +1,17 @@
-"""Standard scores of output lengths: ln(tokens) against what is usual in a request's group.
+"""Standard scores of output lengths: ln(tokens) against what is usual where a request comes from.
 
-A group is a model, a LoRA adapter, a route: whatever shifts all lengths. What one group has taught
-then serves the others, whose answers are longer or shorter as a whole.
+That is a group (a model, a LoRA adapter, a route: whatever shifts all lengths) and a tenant. What
+one group has taught then serves the others, whose answers are longer or shorter as a whole; and a
+tenant whose lengths are absurd shifts nobody's but its own.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 USUAL = math.log(200.0)
 USUAL_SPREAD = 1.0
@@ -18,7 +21,18 @@ BELIEF = 4.0
 SPREAD_BELIEF = 12.0
 LEAST_SPREAD = 0.4
 MOST_GROUPS = 1024
-"""Beyond that the group that has been silent longest is forgotten."""
+"""Of groups, and of origins; beyond that the one that has been silent longest is forgotten."""
+
+_Name = TypeVar("_Name", bound=Hashable)
+_Kept = TypeVar("_Kept")
+
+
+class Origin(NamedTuple):
+    """Where a request comes from; "" where unknown."""
+
+    group: str = ""
+    tenant: str = ""
+
 
 RECENT = 150
 """Requests after which a change of all lengths of a group is followed."""
@@ -45,11 +59,11 @@ class Moments:
         self._fade = math.exp(-1.0 / window)
         self.count = self._sum = self._squares = 0.0
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, weight: float = 1.0) -> None:
         """One more."""
-        self.count = self._fade * self.count + 1.0
-        self._sum = self._fade * self._sum + value
-        self._squares = self._fade * self._squares + value * value
+        self.count = self._fade * self.count + weight
+        self._sum = self._fade * self._sum + weight * value
+        self._squares = self._fade * self._squares + weight * value * value
 
     def scale(self, belief: Scale) -> Scale:
         """Shrunk towards what is believed without them."""
@@ -71,7 +85,7 @@ class Moments:
 
 
 class Scales:
-    """The scale of every group, and whether its lengths have changed of late.
+    """The scale of every group and tenant, and whether its lengths have changed of late.
 
     Args:
         window: a request's weight falls to 1/e over this many later ones of its group.
@@ -80,27 +94,41 @@ class Scales:
     def __init__(self, window: int) -> None:
         self._window = window
         self._all = Moments(window)
-        self._groups: OrderedDict[str, tuple[Moments, Moments]] = OrderedDict()
+        self._groups: OrderedDict[str, Moments] = OrderedDict()
+        self._origins: OrderedDict[Origin, tuple[Moments, Moments]] = OrderedDict()
 
-    def learn(self, group: str, log_tokens: float, surprise: float) -> None:
-        """A finished request, and by how many standard scores it missed what was predicted."""
-        self._all.add(log_tokens)
-        if group not in self._groups:
-            self._groups[group] = Moments(self._window), Moments(RECENT)
-        self._groups.move_to_end(group)
-        if len(self._groups) > MOST_GROUPS:
-            self._groups.popitem(last=False)
-        moments, recent = self._groups[group]
+    def learn(self, origin: Origin, log_tokens: float, surprise: float, say: float = 1.0) -> None:
+        """A finished request, and by how many standard scores it missed what was predicted.
+
+        `say` is its weight in what tenants share.
+        """
+        self._all.add(log_tokens, say)
+        latest(self._groups, origin.group, lambda: Moments(self._window)).add(log_tokens, say)
+        moments, recent = latest(
+            self._origins, origin, lambda: (Moments(self._window), Moments(RECENT))
+        )
         moments.add(log_tokens)
         recent.add(surprise)
 
-    def of(self, group: str) -> Scale:
-        """Of a group; of all together where it is not known."""
-        everybody = self._all.scale(Scale())
-        known = self._groups.get(group)
-        return everybody if known is None else known[0].scale(everybody)
+    def of(self, origin: Origin) -> Scale:
+        """Of a tenant in a group, as far as known; else of the group; else of all together."""
+        scale = self._all.scale(Scale())
+        group, own = self._groups.get(origin.group), self._origins.get(origin)
+        if group is not None:
+            scale = group.scale(scale)
+        return own[0].scale(scale) if own is not None and origin.tenant else scale
 
-    def shift(self, group: str) -> float:
-        """By how many standard scores the group's requests miss their predictions of late."""
-        known = self._groups.get(group)
-        return 0.0 if known is None else known[1].shift()
+    def shift(self, origin: Origin) -> float:
+        """By how many standard scores its requests miss their predictions of late."""
+        own = self._origins.get(origin)
+        return 0.0 if own is None else own[1].shift()
+
+
+def latest(known: OrderedDict[_Name, _Kept], name: _Name, make: Callable[[], _Kept]) -> _Kept:
+    """What is kept under a name, made where it is new; the one silent longest may go for it."""
+    if name not in known:
+        known[name] = make()
+        if len(known) > MOST_GROUPS:
+            known.popitem(last=False)
+    known.move_to_end(name)
+    return known[name]

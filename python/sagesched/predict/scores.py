@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sagesched.lengths import Floats, LengthGrid
+from sagesched import _core
+from sagesched.lengths import Floats
 from sagesched.predict.defaults import DEGREES_OF_FREEDOM, student_t_cdf
 from sagesched.predict.scale import Scale
 
 MOST = 12.0
 BINS = 1024
 WIDTH = 2 * MOST / BINS
-TRACE = 1e-12
-"""Probability of what lies beyond the grid, or where rounding left none: nothing is impossible."""
 EDGES: Floats = np.linspace(-MOST, MOST, BINS + 1)
 """Bins between -12 and 12 spreads; 1/43 of one each, so that a bin is some 2 % of a length."""
 
@@ -38,23 +38,30 @@ def cold_start() -> Floats:
     return np.diff(cdf)
 
 
-def shifted(pmf: Floats, by: float) -> Floats:
-    """The same distribution, that much further up; what leaves the grid stays at its end."""
-    cdf = np.concatenate(([0.0], np.cumsum(pmf)))
-    moved = np.interp(EDGES - by, EDGES, cdf)
-    moved[0], moved[-1] = 0.0, cdf[-1]
-    result: Floats = np.maximum(np.diff(moved), TRACE)
-    result /= result.sum()
-    return result
+Evidence = tuple[Floats, Floats, float]
+"""Scores [k] and weights [k] of records, and the strength of what is believed without them."""
 
 
-def to_tokens(pmf: Floats, scale: Scale, grid: LengthGrid) -> Floats:
-    """float64[m] on a grid of tokens; what lies beyond its end stops there."""
-    cdf = np.concatenate(([0.0], np.cumsum(pmf)))
-    cdf /= cdf[-1]
-    at = (np.log(grid.edges) - scale.centre) / scale.spread
-    below = np.interp(at, EDGES, cdf)
-    below[-1] = 1.0
-    found = np.maximum(np.diff(below, prepend=0.0), TRACE)
-    result: Floats = found / found.sum()
-    return result
+def law(
+    prior: Floats,
+    shift: float,
+    scale: Scale,
+    log_edges: Floats,
+    finished: NDArray[np.bool_],
+    evidence: Sequence[Evidence],
+) -> Floats:
+    """A prior, moved by so many scores and updated by each evidence in turn, in tokens.
+
+    Args:
+        prior: [BINS] of the scores.
+        shift: scores that it moves up.
+        scale: between scores and ln(tokens).
+        log_edges: [m] ln of the right edges of the result's bins; what lies beyond stops there.
+        finished: [k] of each record; False where it is only known to be longer.
+        evidence: see `Evidence`; the update is `sagesched.predict.survival.posterior`.
+
+    Returns:
+        float64[m], positive, sums to 1.
+    """
+    at = (log_edges - scale.centre) / scale.spread
+    return _core.length_law(MOST, prior, shift, at, finished, list(evidence))

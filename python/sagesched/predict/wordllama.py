@@ -18,6 +18,9 @@ from sagesched.predict.base import Vectors, sample_text, unit_rows
 DIMENSIONS = 128
 """Of 256: the model is trained so that the first ones say most. Half of them halve the search."""
 
+SEARCH_DIMENSIONS = 62
+"""With the two of the prompt's length 64; so the search takes half as long (docs/decisions.md)."""
+
 
 class WordLlamaEmbedder:
     """Mean of the token vectors of a prompt, scaled to length 1.
@@ -28,6 +31,7 @@ class WordLlamaEmbedder:
     """
 
     name = "wordllama"
+    search_dim = SEARCH_DIMENSIONS
 
     def __init__(self) -> None:
         model = _load_offline()

@@ -1,0 +1,115 @@
+"""Fairness among tenants: what one of them may push out of the history, and its say in what all
+share.
+
+A tenant is whoever must not be able to spoil the predictions of others: a customer, an API key.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Sequence
+
+MOST_SAY = 10.0
+"""Requests of the others count at most this much more beside a tenant that floods."""
+MOST_TENANTS = 4096
+
+
+class Slots:
+    """Which place of the history the next record takes: a free one, or that of the oldest record.
+
+    A tenant that holds more than half of all places makes room itself. Constant time, amortised.
+
+    Args:
+        capacity: number of places, at least 1.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._used = 0
+        self._stamps = 0
+        self._taken: dict[int, tuple[int, str]] = {}  # by slot: when, by whom
+        self._by_age: deque[tuple[int, int]] = deque()  # slot and stamp, some of them outdated
+        self._of: dict[str, deque[int]] = {}  # by tenant, oldest first
+        self._greedy: str | None = None
+
+    def take(self, tenant: str = "") -> int:
+        """A place 0 <= slot < capacity for a new record of the tenant."""
+        slot = self._free()
+        self._stamps += 1
+        self._taken[slot] = self._stamps, tenant
+        self._by_age.append((slot, self._stamps))
+        own = self._of.setdefault(tenant, deque())
+        own.append(slot)
+        if len(own) > self._capacity // 2:
+            self._greedy = tenant
+        return slot
+
+    def of(self, tenant: str) -> Sequence[int]:
+        """Places of the tenant's records, oldest first."""
+        return self._of.get(tenant, ())
+
+    def _free(self) -> int:
+        if self._used < self._capacity:
+            self._used += 1
+            return self._used - 1
+        greedy = self._of.get(self._greedy) if self._greedy is not None else None
+        if greedy is not None and len(greedy) > self._capacity // 2:
+            slot = greedy[0]
+            if len(self._by_age) > 2 * self._capacity:
+                self._by_age = deque(at for at in self._by_age if self._is_current(at))
+        else:
+            while not self._is_current(self._by_age[0]):
+                self._by_age.popleft()
+            slot = self._by_age.popleft()[0]
+        tenant = self._taken.pop(slot)[1]
+        own = self._of[tenant]
+        own.popleft()  # the oldest of all is the oldest of its tenant
+        if not own:
+            del self._of[tenant]
+        return slot
+
+    def _is_current(self, at: tuple[int, int]) -> bool:
+        taken = self._taken.get(at[0])
+        return taken is not None and taken[0] == at[1]
+
+
+class Say:
+    """How much a request counts in what all tenants share: no tenant has more than half the say.
+
+    As long as the others send at least one request in 20; with fewer, their requests count ten
+    times. All weights together sum to the number of requests.
+
+    Args:
+        window: a request fades to 1/e over this many later ones.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._growth = math.exp(1.0 / window)
+        self._now = 1.0
+        self._total = 0.0
+        self._counts: dict[str, float] = {}
+        self._biggest = ""
+
+    def of(self, tenant: str) -> float:
+        """The weight of a new request of the tenant, which is counted."""
+        self._now *= self._growth
+        self._counts[tenant] = self._counts.get(tenant, 0.0) + self._now
+        self._total += self._now
+        if self._counts[tenant] > self._counts.get(self._biggest, 0.0):
+            self._biggest = tenant
+        share = self._counts[self._biggest] / self._total
+        others = 1.0 - share
+        if self._now > 1e6 or len(self._counts) > MOST_TENANTS:
+            self._tidy()
+        if share <= 0.5:
+            return 1.0
+        weight = min(MOST_SAY, 0.5 / max(others, 1e-9))
+        return weight if tenant != self._biggest else (1.0 - weight * others) / share
+
+    def _tidy(self) -> None:
+        biggest = heapq.nlargest(MOST_TENANTS // 2, self._counts, key=self._counts.__getitem__)
+        self._counts = {tenant: self._counts[tenant] / self._now for tenant in biggest}
+        self._total /= self._now
+        self._now = 1.0

@@ -1,0 +1,90 @@
+"""Fairness among tenants: places in the history, and weight in what is shared."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagesched.predict.numbers import UNKNOWN, Numbers
+from sagesched.predict.tenancy import MOST_TENANTS, Say, Slots
+
+
+@given(st.integers(1, 9), st.lists(st.sampled_from("abcd"), max_size=80))
+def test_the_oldest_goes_unless_somebody_holds_more_than_half(
+    capacity: int, tenants: list[str]
+) -> None:
+    slots = Slots(capacity)
+    held: deque[tuple[int, str]] = deque()  # oldest first
+    for tenant in tenants:
+        expected = None
+        if len(held) == capacity:
+            counts = Counter(name for _, name in held)
+            greedy = [name for name, count in counts.items() if count > capacity // 2]
+            of_greedy = [at for at in held if at[1] in greedy]
+            expected = of_greedy[:1] or [held[0]]
+        slot = slots.take(tenant)
+        if expected is not None:
+            gone = next(at for at in held if at[0] == slot)
+            assert gone == expected[0]
+            held.remove(gone)
+        held.append((slot, tenant))
+        assert len({at[0] for at in held}) == len(held) <= capacity
+        for name in "abcd":
+            assert list(slots.of(name)) == [at for at, of in held if of == name]
+
+
+def test_a_flood_leaves_others_their_places() -> None:
+    slots = Slots(100)
+    own = {slots.take("small") for _ in range(30)}
+    for _ in range(100_000):
+        slots.take("flood")
+    assert set(slots.of("small")) == own
+    assert len(slots.of("flood")) == 70
+    assert len(slots._by_age) <= 2 * 100 + 1
+    for _ in range(50):
+        slots.take("small")
+    assert [len(slots.of(name)) for name in ("flood", "small")] == [50, 50]
+
+
+def test_no_tenant_has_more_than_half_the_say() -> None:
+    say, total = Say(1000), Counter[str]()
+    for n in range(20_000):
+        tenant = "small" if n % 15 == 0 else "flood"
+        weight = say.of(tenant)
+        if n > 5000:
+            total[tenant] += weight  # type: ignore[assignment]
+    assert total["small"] == pytest.approx(total["flood"], rel=0.1)
+    assert total.total() == pytest.approx(15_000, rel=0.02)
+
+
+def test_alone_or_all_equal_everybody_counts_once() -> None:
+    say = Say(100)
+    assert {say.of("") for _ in range(50)} == {1.0}
+    say = Say(100)
+    assert all(say.of("ab"[n % 2]) == pytest.approx(1.0, abs=0.6) for n in range(200))
+    assert all(say.of("abc"[n % 3]) == pytest.approx(1.0, abs=0.3) for n in range(900))
+
+
+def test_invented_tenants_take_no_memory() -> None:
+    say, slots = Say(1000), Slots(10)
+    for n in range(3 * MOST_TENANTS):
+        assert 0.0 < say.of(str(n)) <= 10.0
+        slots.take(str(n))
+    assert len(say._counts) <= MOST_TENANTS + 1
+    assert len(slots._of) == 10
+
+
+def test_numbers_are_reused_when_nobody_bears_the_name() -> None:
+    numbers = Numbers[str]()
+    assert numbers.of("a") == UNKNOWN
+    assert [numbers.hold(name) for name in ("a", "b", "a")] == [0, 1, 0]
+    numbers.drop(0)
+    assert numbers.of("a") == 0
+    numbers.drop(0)
+    assert numbers.of("a") == UNKNOWN
+    assert len(numbers) == 1
+    assert numbers.hold("c") == 0
+    assert [numbers.name(0), numbers.name(1)] == ["c", "b"]
