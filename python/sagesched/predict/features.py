@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sagesched.predict.base import Vectors, sample_text
+from sagesched.predict.token_ids import Content, TokenIds
 
 
 def _words(text: str) -> frozenset[str]:
@@ -57,6 +58,7 @@ _COUNTABLE = _words(
 _NUMERALS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "ten": 10, "few": 3}
 
 TYPICAL_LOG_CHARS = 5.0
+CHARS_PER_TOKEN = 4
 
 FORMAT = 1
 """Raise it when a text's row changes in any way: stored rows of another format are not compared."""
@@ -82,11 +84,11 @@ class Options:
 NO_OPTIONS = Options()
 
 
-def feature_rows(texts: list[str], options: list[Options] | None = None) -> Vectors:
-    """float32[n, FEATURES]; the same text and options always give the same row."""
-    asked = options or [NO_OPTIONS] * len(texts)
-    rows = [[*_of_text(text), *_of_options(o)] for text, o in zip(texts, asked, strict=True)]
-    return np.array(rows, dtype=np.float32).reshape(len(texts), FEATURES)
+def feature_rows(contents: Sequence[Content], options: list[Options] | None = None) -> Vectors:
+    """float32[n, FEATURES]; the same prompt and options always give the same row."""
+    asked = options or [NO_OPTIONS] * len(contents)
+    rows = [[*_of_content(c), *_of_options(o)] for c, o in zip(contents, asked, strict=True)]
+    return np.array(rows, dtype=np.float32).reshape(len(contents), FEATURES)
 
 
 def log_chars(rows: Vectors) -> NDArray[np.float64]:
@@ -94,16 +96,29 @@ def log_chars(rows: Vectors) -> NDArray[np.float64]:
     return 2.0 * rows[:, 0].astype(np.float64) + TYPICAL_LOG_CHARS
 
 
+def _of_content(content: Content) -> Iterator[float]:
+    return _of_ids(content) if isinstance(content, TokenIds) else _of_text(content)
+
+
+def _of_ids(prompt: TokenIds) -> Iterator[float]:
+    """The length, as if in characters; ids tell nothing else."""
+    yield from _of_length(CHARS_PER_TOKEN * prompt.count)
+    yield from [0.0] * (TEXT_FEATURES - 2)
+
+
+def _of_length(chars: int) -> Iterator[float]:
+    log_chars = math.log1p(chars) - TYPICAL_LOG_CHARS
+    yield 0.5 * log_chars
+    yield 0.2 * log_chars**2 - 0.5
+
+
 def _of_text(text: str) -> Iterator[float]:
-    chars = len(text)
+    yield from _of_length(len(text))
     sample = sample_text(text)
     lower = sample.lower()
     words = _WORD.findall(lower)
     numbers = sum(map(str.isdecimal, words))
     present = set(words)
-    log_chars = math.log1p(chars) - TYPICAL_LOG_CHARS
-    yield 0.5 * log_chars
-    yield 0.2 * log_chars**2 - 0.5
     yield 0.5 * (math.log1p(len(words)) - TYPICAL_LOG_CHARS + 1.6)
     yield 0.5 * math.log1p(sample.count("\n"))
     yield 0.5 * math.log1p(numbers)
@@ -148,6 +163,7 @@ def _of_options(options: Options) -> Iterator[float]:
     yield 2.0 * options.tools
 
 
+TEXT_FEATURES = sum(1 for _ in _of_text(""))
 FEATURES = sum(1 for _ in (*_of_text(""), *_of_options(NO_OPTIONS)))
 
 

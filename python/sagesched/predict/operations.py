@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sagesched.lengths import LengthDistribution
 from sagesched.predict.about import NOTHING_KNOWN, About
 from sagesched.predict.store.record import Record
+from sagesched.predict.token_ids import Content
 
 Answer = asyncio.Future[LengthDistribution | None]
 
@@ -20,7 +21,7 @@ class Prompt:
     """Embed a prompt, remember it, and predict if the deadline allows."""
 
     key: str
-    text: str
+    text: Content
     deadline: float  # time.monotonic(), seconds
     loop: asyncio.AbstractEventLoop
     answer: Answer

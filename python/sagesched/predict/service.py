@@ -17,6 +17,7 @@ from sagesched.predict.operations import Alias, Answer, Finish, Forget, Operatio
 from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.stats import Counters, ServiceStats
 from sagesched.predict.store.options import HistoryOptions
+from sagesched.predict.token_ids import Content
 from sagesched.predict.worker import Worker
 
 _OUTCOMES_PER_PROMPT = 16  # room in the queue for outcomes when no more prompts are taken
@@ -51,7 +52,7 @@ class PredictionService:
         self._missed = False
 
     async def predict(
-        self, key: str, text: str, about: About = NOTHING_KNOWN
+        self, key: str, text: Content, about: About = NOTHING_KNOWN
     ) -> LengthDistribution | None:
         """Predict the output length of a prompt, and remember the prompt under `key`.
 
@@ -77,7 +78,7 @@ class PredictionService:
             self._counters.add("predictions")
         return prediction
 
-    def remember(self, key: str, text: str, about: About = NOTHING_KNOWN) -> None:
+    def remember(self, key: str, text: Content, about: About = NOTHING_KNOWN) -> None:
         """Take in a prompt without predicting, for an outcome to come; from an event loop only."""
         loop = asyncio.get_running_loop()
         self._tell(Prompt(key, text, 0.0, loop, loop.create_future(), about))

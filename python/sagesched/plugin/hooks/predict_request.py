@@ -13,7 +13,7 @@ from typing import Any
 from sagesched.plugin import fallback
 from sagesched.plugin.departures import repeat_aborts
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.prompt import prompt_text
+from sagesched.plugin.prompt import prompt_content
 from sagesched.plugin.state import TokenizerState, state_of
 from sagesched.plugin.traffic import is_traffic
 from sagesched.plugin.wire import attach
@@ -71,8 +71,8 @@ async def _predict(state: TokenizerState, manager: Any, request: Any) -> None:
     try:
         distribution = None
         if is_traffic(manager, request):
-            text = prompt_text(manager.tokenizer, request)
-            distribution = await state.service.predict(request.rid, text)
+            content = prompt_content(manager.tokenizer, request)
+            distribution = await state.service.predict(request.rid, content)
             distribution = state.fitted(distribution, params, len(request.input_ids or ()))
         attach(params, distribution)
     except Exception as error:

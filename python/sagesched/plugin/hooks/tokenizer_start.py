@@ -28,16 +28,21 @@ def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     require_supported_mode(self.server_args)
     if self.enable_metrics:
         metrics.enable()
-    setattr(self, STATE, _make_state(settings, int(self.model_config.context_len)))
+    setattr(self, STATE, _make_state(settings, self))
     return result
 
 
-def _make_state(settings: Settings, context_length: int) -> TokenizerState:
+def _make_state(settings: Settings, manager: Any) -> TokenizerState:
     """Start the service; a predictor that cannot be built stops the server."""
     from sagesched.predict import LengthPredictor, PredictionService, make_embedder
 
+    context_length = int(manager.model_config.context_len)
+    name = settings.embedder
+    if name == "auto" and manager.tokenizer is None:
+        name = "hashed"  # ids are hashed whatever it is; so into more dimensions
+
     def make_predictor() -> LengthPredictor:
-        embedder = make_embedder(settings.embedder)
+        embedder = make_embedder(name)
         return LengthPredictor(
             embedder, LengthGrid(context_length), capacity=settings.history_records
         )
