@@ -82,6 +82,14 @@ class HistoryFile:
         ).fetchone()
         return 0 if found is None else int(found[0])
 
+    def count(self, space: int, after: int, until: int) -> int:
+        """Number of records of a space behind `after`, up to `until`."""
+        where = "space = ? AND seq > ? AND seq <= ?"
+        found = self.connection.execute(
+            f"SELECT count(*) FROM records WHERE {where}", (space, after, until)
+        ).fetchone()
+        return int(found[0])
+
     def read(
         self, space: int, after: int, until: int, limit: int, not_by: int = -1
     ) -> list[tuple[int, Record]]:

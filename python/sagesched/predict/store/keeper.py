@@ -63,6 +63,7 @@ class HistoryKeeper:
         self._space_id = 0
         self._retry_at = 0.0
         self._to_prune = 0  # records still to be written before the next look
+        self._told: set[Space] = set()
 
     @property
     def keeps_text(self) -> bool:
@@ -120,9 +121,6 @@ class HistoryKeeper:
             if pruned < PRUNE_AT_MOST:
                 self._to_prune = self._options.keep // PRUNE_SHARE
         self._follower.advance(file, self._space_id, FOLLOW_S, offer)
-        if self.failure:
-            logger.info("sagesched: the history file %s works again.", self._options.path)
-            self.failure = ""
 
     def _write(self, file: HistoryFile) -> None:
         while batch := self._waiting.oldest(BATCH):
@@ -130,6 +128,9 @@ class HistoryKeeper:
             self._waiting.written(len(batch))
             self._counters.add("history_saved", len(batch))
             self._to_prune -= len(batch)
+            if self.failure:
+                logger.info("sagesched: the history file %s is written again.", file.path)
+                self.failure = ""
 
     def _opened(self) -> HistoryFile:
         """The file; opened anew where it was set aside, deleted or replaced meanwhile."""
@@ -151,7 +152,8 @@ class HistoryKeeper:
 
     def _tell_of_others(self, file: HistoryFile) -> None:
         for space, count in file.counts().items():
-            if space != self._space and count:
+            if space != self._space and count and space not in self._told:
+                self._told.add(space)
                 logger.info(
                     "sagesched: %d records of another embedder (%s) in the history file %s are "
                     "left as they are; this server's is %s.",

@@ -26,6 +26,7 @@ def restore(
     began = said = time.monotonic()
     last = file.last()
     at = file.before_newest(space, capacity)
+    total = file.count(space, at, last)
     read = learned = 0
     while page := file.read(space, at, last, PAGE):
         learned += sum(learn(record) for _, record in page)
@@ -33,7 +34,7 @@ def restore(
         at = page[-1][0]
         if time.monotonic() - said > PROGRESS_S:
             said = time.monotonic()
-            logger.info("sagesched: %d records read from the history file; going on", read)
+            logger.info("sagesched: %d of %d records read from the history file", read, total)
     seconds = time.monotonic() - began
     logger.info(
         "sagesched: %d records read from the history file %s in %.1f s", learned, file.path, seconds
