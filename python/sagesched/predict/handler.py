@@ -101,9 +101,10 @@ class OperationHandler:
         )
         for prompt, vector in zip(prompts, vectors, strict=True):
             if vector is not None:
-                text = storable(prompt.text) if self._keeps_text() else None
+                text = prompt.text if self._keeps_text() else None
+                kept = storable(text) if isinstance(text, str) else None
                 # Not a view of the whole batch.
-                self._remember(prompt.key, Remembered(vector.copy(), prompt.about, text))
+                self._remember(prompt.key, Remembered(vector.copy(), prompt.about, kept))
         # Who missed the deadline meanwhile has been answered by it.
         now = time.monotonic()
         waiting = [

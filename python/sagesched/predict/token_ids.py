@@ -89,7 +89,8 @@ def _counted(codes: NDArray[np.uint64], dim: int) -> NDArray[np.float64]:
     mixed = _mix(unique)
     sign = np.where(mixed >> np.uint64(63), 1.0, -1.0)
     place = (mixed >> np.uint64(16)) % np.uint64(dim)
-    return np.bincount(place.astype(np.int64), sign * (1.0 + np.log(counts)), dim)
+    weights = sign * (1.0 + np.log(counts))
+    return np.bincount(place.astype(np.int64), weights, dim).astype(np.float64)
 
 
 def _mix(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -97,4 +98,4 @@ def _mix(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     mixed = codes + np.uint64(0x9E37_79B9_7F4A_7C15)
     mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58_476D_1CE4_E5B9)
     mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D0_49BB_1331_11EB)
-    return mixed ^ mixed >> np.uint64(31)
+    return np.asarray(mixed ^ mixed >> np.uint64(31))
