@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,8 @@ def test_every_variable_is_read() -> None:
             "SAGESCHED_EMBEDDER": "hashed",
             "SAGESCHED_DEADLINE_MS": "20",
             "SAGESCHED_HISTORY": "500",
+            "SAGESCHED_HISTORY_FILE": "~/history.db",
+            "SAGESCHED_STORE_PROMPTS": "1",
             "SAGESCHED_SIMD": "scalar",
             "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1",
         }
@@ -32,9 +35,11 @@ def test_every_variable_is_read() -> None:
     assert settings.embedder == "hashed"
     assert settings.deadline_s == pytest.approx(0.02)
     assert settings.history_records == 500
+    assert settings.history_file == Path.home() / "history.db"
+    assert settings.store_prompts
     assert settings.simd == "scalar"
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 7, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 9, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,10 @@ def test_every_variable_is_read() -> None:
         ("SAGESCHED_HISTORY", "1.5"),
         ("SAGESCHED_HISTORY", "²"),
         ("SAGESCHED_HISTORY", "99999999999"),
+        ("SAGESCHED_HISTORY_FILE", "/tmp"),
+        ("SAGESCHED_HISTORY_FILE", "histories/"),
+        ("SAGESCHED_HISTORY_FILE", "~nobody-of-this-name/history.db"),
+        ("SAGESCHED_STORE_PROMPTS", "all"),
         ("SAGESCHED_SIMD", "mmx"),
         ("SAGESCHED_ALLOW_UNTESTED_SGLANG", "yes"),
     ],

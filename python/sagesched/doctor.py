@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -123,8 +124,16 @@ def _neighbour_index() -> Iterator[Finding]:
 def _history() -> Iterator[Finding]:
     from sagesched.plugin.settings import read_settings
 
-    records = read_settings().history_records
-    yield Finding("history", f"in the server's memory, up to {records} requests; starts empty")
+    settings = read_settings()
+    records, file = settings.history_records, settings.history_file
+    if file is None:
+        yield Finding("history", f"in the server's memory, up to {records} requests; starts empty")
+        return
+    text = "with" if settings.store_prompts else "without"
+    state = f"{file}, {text} prompts; up to {records} requests of it are learned at the start"
+    ready = file.parent.is_dir() and os.access(file.parent, os.W_OK)
+    what = f"make the folder {file.parent}, writable for who runs the server"
+    yield Finding("history", state, "" if ready else what)
 
 
 def _sglang() -> Iterator[Finding]:

@@ -54,6 +54,16 @@ def enable() -> None:
         "Finished requests that predictions are made from.",
         multiprocess_mode="livesum",
     )
+    _exported["file"] = Counter(
+        "sagesched_history_file_records_total",
+        "Outcomes by what became of them between this server and its history file.",
+        ["event"],
+    )
+    _exported["file_failures"] = Counter(
+        "sagesched_history_file_failures_total",
+        "Failed attempts to use the history file.",
+        ["kind"],
+    )
 
 
 def _harmless(function: Callable[P, None]) -> Callable[P, None]:
@@ -104,7 +114,7 @@ def export_soon(service: PredictionService) -> None:
 def _export_service(service: PredictionService) -> None:
     _pending.clear()
     stats = service.snapshot()
-    if stats.pending:
+    if stats.pending or stats.history_waiting:
         export_soon(service)
     _exported["history"].set(stats.history_size)
     for result in ("predictions", "deadline_misses", "not_ready", "overloaded", "errors"):
@@ -112,6 +122,9 @@ def _export_service(service: PredictionService) -> None:
     _advance("outcomes", "finished", stats.recorded - stats.censored)
     _advance("outcomes", "censored", stats.censored)
     _advance("outcomes", "unknown", stats.unknown)
+    for event in ("restored", "saved", "shared", "dropped"):
+        _advance("file", event, getattr(stats, f"history_{event}"))
+    _advance("file_failures", "any", stats.history_failures)
 
 
 def _advance(metric: str, label: str, total: int) -> None:

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sagesched.cost import CostModel
 from sagesched.gittins import simd_levels
@@ -28,6 +29,8 @@ class Settings:
         embedder: name for ``sagesched.predict.make_embedder``.
         deadline_s: how long a request may wait for its prediction, seconds.
         history_records: finished requests that predictions are made from.
+        history_file: where the history is kept; None for memory only.
+        store_prompts: whether the prompts' text is kept there, too.
         simd: instruction set of the index kernel, "" for the best one of the machine. The kernel
             reads the variable itself; here it is checked before the server starts.
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
@@ -38,6 +41,8 @@ class Settings:
     embedder: str = "auto"
     deadline_s: float = 0.5
     history_records: int = 10_000
+    history_file: Path | None = None
+    store_prompts: bool = False
     simd: str = ""
     allow_untested_sglang: bool = False
 
@@ -49,6 +54,9 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_EMBEDDER": "auto, wordllama or hashed (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
     "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
+    "SAGESCHED_HISTORY_FILE": "SQLite file in which the history outlives a restart; several servers "
+    "may share it (default: none, in memory only)",
+    "SAGESCHED_STORE_PROMPTS": "1 keeps the prompts' text in that file, too (default 0)",
     "SAGESCHED_SIMD": "instruction set of the index kernel: scalar, avx2, avx512 or neon (default "
     "the best one of the machine; all give the same bits)",
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
@@ -76,6 +84,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         embedder=_choice(env, "SAGESCHED_EMBEDDER", embedder_names(), base.embedder),
         deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
+        history_file=_file(env, "SAGESCHED_HISTORY_FILE"),
+        store_prompts=_flag(env, "SAGESCHED_STORE_PROMPTS"),
         simd=_choice(env, "SAGESCHED_SIMD", ("", *simd_levels()), base.simd),
         allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
     )
@@ -129,6 +139,19 @@ def _count(env: Mapping[str, str], name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
         raise ValueError(f"{name}={text!r}: expected a whole number from 1 to 1000000")
     return int(text)
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # no such user
+        raise ValueError(f"{name}={text!r}: whose home directory is that?") from None
+    if text.endswith("/") or path.is_dir():
+        raise ValueError(f"{name}={text!r}: expected a file, this is a folder")
+    return path
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

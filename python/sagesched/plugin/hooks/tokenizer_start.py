@@ -14,6 +14,8 @@ from sagesched.plugin.settings import POLICY, Settings
 from sagesched.plugin.state import STATE, TokenizerState
 
 START_TIMEOUT_S = 120.0
+READING_S = 0.003
+"""For each record of a history file on top of that: ten times what it mostly takes."""
 logger = logging.getLogger("sagesched")
 
 
@@ -34,7 +36,12 @@ def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _make_state(settings: Settings, manager: Any) -> TokenizerState:
     """Start the service; a predictor that cannot be built stops the server."""
-    from sagesched.predict import LengthPredictor, PredictionService, make_embedder
+    from sagesched.predict import (
+        HistoryOptions,
+        LengthPredictor,
+        PredictionService,
+        make_embedder,
+    )
 
     context_length = int(manager.model_config.context_len)
     name = settings.embedder
@@ -47,9 +54,15 @@ def _make_state(settings: Settings, manager: Any) -> TokenizerState:
             embedder, LengthGrid(context_length), capacity=settings.history_records
         )
 
-    service = PredictionService(make_predictor, deadline_s=settings.deadline_s)
-    if not service.wait_ready(START_TIMEOUT_S):
-        reason = service.snapshot().failure or f"not ready within {START_TIMEOUT_S:g} s"
+    history, patience = None, START_TIMEOUT_S
+    if settings.history_file is not None:
+        history = HistoryOptions(
+            settings.history_file, settings.history_records, settings.store_prompts
+        )
+        patience += READING_S * settings.history_records
+    service = PredictionService(make_predictor, deadline_s=settings.deadline_s, history=history)
+    if not service.wait_ready(patience):
+        reason = service.snapshot().failure or f"not ready within {patience:g} s"
         raise NotInForceError(
             f"--schedule-policy gittins: the length predictor cannot be built ({reason}).\n"
             "Check SAGESCHED_EMBEDDER; `sagesched doctor` shows what is installed."
