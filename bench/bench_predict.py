@@ -13,6 +13,9 @@ Every method learns request by request and is asked about requests it has not le
     drift_lengths, drift_model      generated, in order of time; at half time all lengths double,
                                     unannounced, or as a model of another name
     drift_tenant                    at half time a tenant with other tasks joins
+
+Beside these: learned from the chat turns and asked about alpaca_eval, and the other way round; and
+what it costs to embed only the head and the tail of a long prompt.
 """
 
 from __future__ import annotations
@@ -22,16 +25,19 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bench.bench_index import commit
-from bench.predict.data import DATA, Split, Stream, generated, real
+from bench.predict.data import DATA, TURNS, Drift, Split, generated, real, transferred, turns
 from bench.predict.latency import measure
+from bench.predict.sampling import sampling
 from bench.predict.tables import markdown
 from sagesched.bench.machine import hardware
 from sagesched.evaluate.methods import METHODS, Method, Request
+from sagesched.evaluate.replay import replay
 from sagesched.evaluate.scoring import Score, score
 from sagesched.lengths import LengthGrid
 from sagesched.predict import make_embedder
@@ -68,24 +74,14 @@ def of_splits(splits: list[Split], make: Make) -> dict[str, object]:
     return {**means, "by_group": {group: asdict(found) for group, found in by_group.items()}}
 
 
-def of_stream(stream: Stream, make: Make) -> dict[str, object]:
+def of_stream(drift: Drift, make: Make) -> dict[str, object]:
     """Scores of a data set in order of time: every request is asked, then learned."""
-    method = make()
-    laws = []
-    for vector, tokens, group in zip(stream.vectors, stream.lengths, stream.groups, strict=True):
-        request = Request(vector, group)
-        laws.append(method.predict([request])[0])
-        method.learn(request, int(tokens))
-    found, lengths = np.stack(laws), stream.lengths
-
-    def part(some: slice) -> Score:
-        return score(GRID, found[some], lengths[some])
-
-    scores: dict[str, object] = asdict(part(slice(WARM_UP, None)))
-    if stream.drift:
-        end = stream.drift + AFTER_DRIFT
-        scores["first_500_after_drift"] = asdict(part(slice(stream.drift, end)))
-        scores["next_500"] = asdict(part(slice(end, end + AFTER_DRIFT)))
+    columns = replay(drift.stream, make(), GRID)
+    scores: dict[str, object] = asdict(columns[WARM_UP:].score())
+    if drift.at:
+        end = drift.at + AFTER_DRIFT
+        scores["first_500_after_drift"] = asdict(columns[drift.at : end].score())
+        scores["next_500"] = asdict(columns[end : end + AFTER_DRIFT].score())
     return scores
 
 
@@ -126,21 +122,29 @@ def run(options: argparse.Namespace) -> int:
         "about": {"commit": commit(), "on": hardware(), "embedder": embedder.name}
     }
     splits = {name: real(name, options.data, embedder) for name in REAL}
-    streams = {"sharegpt_turns_aibrix": Stream.sharegpt(options.data, embedder)}
+    streams = {TURNS: Drift(turns(options.data, embedder))}
     streams |= generated(embedder, 600 if options.quick else 3000)
-    datasets: dict[str, dict[str, object]] = {}
-    for name in [*splits, *streams]:
-        datasets[name] = {}
-        for method, made in methods.items():
+    between = transferred(options.data, embedder)
+
+    def made(name: str) -> Make:
+        return lambda: methods[name](embedder, GRID)
+
+    def each(
+        name: str, scores: Callable[[Make], dict[str, object]]
+    ) -> dict[str, dict[str, object]]:
+        found = {}
+        for method in methods:
             print(f"{name}: {method}", file=sys.stderr, flush=True)
+            found[method] = scores(made(method))
+        return found
 
-            def make(made: Callable[[Embedder, LengthGrid], Method] = made) -> Method:
-                return made(embedder, GRID)
-
-            datasets[name][method] = (
-                of_splits(splits[name], make) if name in splits else of_stream(streams[name], make)
-            )
+    datasets = {name: each(name, partial(of_splits, split)) for name, split in splits.items()}
+    datasets |= {name: each(name, partial(of_stream, drift)) for name, drift in streams.items()}
     document["datasets"] = datasets
+    document["transfer"] = {
+        name: each(name, partial(of_splits, split)) for name, split in between.items()
+    }
+    document["sampling"] = sampling(embedder, options.data, GRID, WARM_UP)
     document["codet_draws"] = draws(embedder, options.data)
     scaling = {}
     for size in SIZES[:2] if options.quick else SIZES:

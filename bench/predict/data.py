@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from sagesched.evaluate.data import Reading, read_rows
+from sagesched.evaluate.embedding import embed, stream_of
 from sagesched.evaluate.scoring import Lengths
-from sagesched.lengths import LengthGrid
-from sagesched.predict import LengthPredictor
+from sagesched.evaluate.stream import Stream
 from sagesched.predict.base import Embedder, Vectors
 from sagesched.replay.generators import GeneratedWorkload
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+ALPACA, TURNS = "alpaca_eval_lengths", "sharegpt_turns_aibrix"
 FOLDS = 5
 HELD_OUT = 40
 
@@ -40,21 +42,16 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Requests in order of time; `drift` is where the traffic changes, 0 for nowhere."""
+class Drift:
+    """Requests in order of time; `at` is where the traffic changes, 0 for nowhere."""
 
-    vectors: Vectors
-    lengths: Lengths
-    groups: list[str]
-    drift: int = 0
+    stream: Stream
+    at: int = 0
 
-    @classmethod
-    def sharegpt(cls, folder: Path, embedder: Embedder) -> Stream:
-        """Chat turns that have a prompt and an answer."""
-        rows = [row for row in read("sharegpt_turns_aibrix", folder)
-                if row["prompt"] and row["output_tokens"]]  # fmt: skip
-        lengths = np.array([row["output_tokens"] for row in rows])
-        return cls(embed([row["prompt"] for row in rows], embedder), lengths, [""] * len(rows))
+
+def turns(folder: Path, embedder: Embedder) -> Stream:
+    """Chat turns that have a prompt and an answer."""
+    return stream_of(read_rows(folder / f"{TURNS}.jsonl.gz", Reading()), embedder)
 
 
 def read(name: str, folder: Path) -> list[dict[str, Any]]:
@@ -63,15 +60,10 @@ def read(name: str, folder: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def embed(texts: list[str], embedder: Embedder) -> Vectors:
-    """As the predictor does."""
-    return LengthPredictor(embedder, LengthGrid(8)).embed(texts)
-
-
 def real(name: str, folder: Path, embedder: Embedder, draws: int = 10) -> list[Split]:
     """The splits of a data set that has no times."""
     rows = read(name, folder)
-    if name == "alpaca_eval_lengths":
+    if name == ALPACA:
         return _folds(rows, embedder)
     lengths = np.array([row["output_tokens"] for row in rows])
     if name == "game24_gpt4_100samples":
@@ -96,20 +88,34 @@ def _folds(rows: list[dict[str, Any]], embedder: Embedder) -> list[Split]:
     return splits
 
 
-def generated(embedder: Embedder, half: int) -> dict[str, Stream]:
+def transferred(folder: Path, embedder: Embedder) -> dict[str, list[Split]]:
+    """Learned from one kind of traffic, asked about the other; each model of alpaca by itself."""
+    chats = turns(folder, embedder)
+    chat_lengths = chats.lengths[:, np.newaxis]
+    rows = read(ALPACA, folder)
+    vectors = embed([row["prompt"] for row in rows], embedder)
+    there, back = [], []
+    for model in rows[0]["output_tokens"]:
+        lengths = np.array([[row["output_tokens"][model]] for row in rows])
+        there.append(Split(model, chats.vectors, chat_lengths, vectors, lengths))
+        back.append(Split(model, vectors, lengths, chats.vectors, chat_lengths))
+    return {f"{TURNS} to {ALPACA}": there, f"{ALPACA} to {TURNS}": back}
+
+
+def generated(embedder: Embedder, half: int) -> dict[str, Drift]:
     """Traffic of 40 task clusters, twice `half` requests; it changes in the middle."""
     requests = list(GeneratedWorkload("cluster", 2 * half).requests(seed=5, rate_rps=1.0))
     vectors = embed([request.text for request in requests], embedder)
     lengths = np.array([request.output_tokens for request in requests])
     doubled = np.where(np.arange(2 * half) < half, lengths, 2 * lengths)
-    names = [""] * half + ["new"] * half
+    groups = [""] * half + ["new"] * half
     clusters = np.array([int(request.cluster[:2]) % 2 for request in requests])
     old, new = np.flatnonzero(clusters == 0), np.flatnonzero(clusters == 1)
     joined = np.concatenate([old[: len(old) // 2], _shuffled(old[len(old) // 2 :], new)])
     return {
-        "drift_lengths": Stream(vectors, doubled, [""] * (2 * half), half),
-        "drift_model": Stream(vectors, doubled, names, half),
-        "drift_tenant": Stream(vectors[joined], lengths[joined], [""] * len(joined), len(old) // 2),
+        "drift_lengths": Drift(Stream.plain(vectors, doubled), half),
+        "drift_model": Drift(Stream.plain(vectors, doubled, groups), half),
+        "drift_tenant": Drift(Stream.plain(vectors[joined], lengths[joined]), len(old) // 2),
     }
 
 

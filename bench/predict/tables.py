@@ -6,6 +6,11 @@ from typing import Any
 
 from sagesched.bench.report import table
 
+TRANSFER = (
+    "Nothing of the traffic asked about has been learned, not even how long its answers are: other "
+    "models gave them. Of alpaca_eval each model by itself, and the mean over models."
+)
+
 
 def markdown(document: dict[str, Any]) -> str:
     """All tables."""
@@ -22,6 +27,10 @@ def markdown(document: dict[str, Any]) -> str:
     ]
     for name, methods in document["datasets"].items():
         parts.append(f"## {name}\n\n" + _methods(methods))
+    parts.append("## Learned from one, asked about the other\n\n" + TRANSFER)
+    for name, methods in document["transfer"].items():
+        parts.append(f"### {name}\n\n" + _methods(methods))
+    parts.append("## Head and tail of a prompt, or all of it\n\n" + _sampling(document["sampling"]))
     parts.append("## Draws of a known prompt (CodeT)\n\n" + _draws(document["codet_draws"]))
     parts.append("## Cost of a prediction, 500-token prompts\n\n" + _scaling(document["scaling"]))
     return "\n\n".join(parts) + "\n"
@@ -78,6 +87,18 @@ def _methods(methods: dict[str, Any]) -> str:
         for name, s in methods.items()
     ]  # fmt: skip
     return table(["method", "CRPS", "pinball 0.9", "tau", "coverage 90 %", "n"], rows)
+
+
+def _sampling(found: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{s['crps']:.2f}", f"{s['crps_of_cut']:.2f}", f"{s['tau']:.3f}",
+         f"{s['coverage90']:.3f}", f"{s['embed_us']:.0f}", f"{s['embed_us_2200_chars']:.0f}")
+        for name, s in found.items()
+    ]  # fmt: skip
+    one = next(iter(found.values()))
+    head = ["sharegpt_turns_aibrix", "CRPS", f"CRPS of the {one['n_cut']} longer prompts", "tau",
+            "coverage 90 %", "embedding, us", "of 2,200 characters"]  # fmt: skip
+    return table(head, rows)
 
 
 def _draws(draws: dict[str, Any]) -> str:
