@@ -2,7 +2,7 @@
 
 A sketch has one bit for each of many fixed directions: on which side of zero the vector lies. Two
 sketches differ in few bits where the angle between their vectors is small, so the nearest vectors
-are among those with the most like sketches, and comparing bits reads an eighth of the memory. There
+are among those with the most like sketches, and comparing bits is quicker than multiplying. There
 is nothing to train and nothing to rebuild when the traffic changes; a sketch is replaced in
 constant time. docs/decisions.md has the figures, beside those of FAISS's IVF-Flat.
 """
@@ -18,15 +18,16 @@ Slots = NDArray[np.int64]
 Sketch = NDArray[np.uint8]
 
 CANDIDATES_PER_NEIGHBOUR = 8
-CANDIDATE_SHARE = 50
-"""The short list has eight times as many records as are wanted, and a 50th of all at least."""
+CANDIDATE_SHARE = 64
+"""The short list has eight times as many records as are wanted, and a 64th of all at least."""
+LEAST_BITS = 512
 
 
 class Sketches:
     """The sketches of a ring of vectors. Needs FAISS. One thread; the same result every time.
 
     Args:
-        dim: length of the vectors; a sketch takes about half as many bytes.
+        dim: length of the vectors; a sketch takes half as many bytes, and 64 at least.
         capacity: number of slots.
 
     Raises:
@@ -37,7 +38,7 @@ class Sketches:
         import faiss
 
         self._faiss = faiss
-        self._directions = _directions(dim, 64 * max(4, round(dim / 16)))
+        self._directions = _directions(dim, max(LEAST_BITS, 64 * round(dim / 16)))
         self._rows: Sketch = np.zeros((capacity, self._directions.shape[1] // 8), dtype=np.uint8)
 
     def put(self, slot: int, vector: Vectors) -> None:
