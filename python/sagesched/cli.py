@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_predictor(commands)
     _add_evaluate(commands)
+    _add_history(commands)
     return parser
 
 
@@ -87,6 +88,15 @@ def _add_evaluate(commands: Any) -> None:
     )
     cli.add_arguments(evaluate)
     evaluate.set_defaults(run=cli.run)
+
+
+def _add_history(commands: Any) -> None:
+    from sagesched.history import cli
+
+    history = commands.add_parser(
+        "history", help="look into a history file, export, import or delete records"
+    )
+    cli.add_arguments(history)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -54,7 +54,7 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_EMBEDDER": "auto, wordllama or hashed (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
     "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
-    "SAGESCHED_HISTORY_FILE": "SQLite file in which the history outlives a restart; several servers "
+    "SAGESCHED_HISTORY_FILE": "SQLite file in which the history outlives a restart; servers "
     "may share it (default: none, in memory only)",
     "SAGESCHED_STORE_PROMPTS": "1 keeps the prompts' text in that file, too (default 0)",
     "SAGESCHED_SIMD": "instruction set of the index kernel: scalar, avx2, avx512 or neon (default "

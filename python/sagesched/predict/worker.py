@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sagesched.predict.errors import ErrorLog, describe
 from sagesched.predict.handler import OperationHandler
@@ -11,9 +12,11 @@ from sagesched.predict.operation_queue import OperationQueue
 from sagesched.predict.operations import Learn, Operation, Prompt, answer_all
 from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.stats import Counters
-from sagesched.predict.store.keeper import HistoryKeeper
 from sagesched.predict.store.options import HistoryOptions
 from sagesched.predict.store.record import Space
+
+if TYPE_CHECKING:
+    from sagesched.predict.store.keeper import HistoryKeeper
 
 MAX_BATCH = 64
 """Operations taken from the queue at a time."""
@@ -113,6 +116,11 @@ class Worker:
 
     def _make_keeper(self, predictor: LengthPredictor) -> HistoryKeeper | None:
         if self._history is None:
+            return None
+        try:
+            from sagesched.predict.store.keeper import HistoryKeeper
+        except ImportError as error:  # a Python without SQLite
+            self._errors.note("loading SQLite for the history file", error)
             return None
         space = Space(predictor.embedder.name, predictor.dim)
         return HistoryKeeper(self._history, space, self._counters)
