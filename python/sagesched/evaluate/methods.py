@@ -51,11 +51,13 @@ class Ours:
         """See `Method`."""
         vectors = np.stack([request.vector for request in requests])
         groups = [request.group for request in requests]
-        return np.stack([law.pmf for law in self._predictor.predict_from(vectors, groups)])
+        tenants = [request.tenant for request in requests]
+        return np.stack([law.pmf for law in self._predictor.predict_from(vectors, groups, tenants)])
 
     def learn(self, request: Request, tokens: int, finished: bool = True) -> None:
         """See `Method`."""
-        self._predictor.record(request.vector, tokens, finished, request.group)
+        vector, group, tenant = request.vector, request.group, request.tenant
+        self._predictor.record(vector, tokens, finished, group, tenant)
 
 
 class _FromHistory:

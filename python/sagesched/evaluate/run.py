@@ -139,7 +139,7 @@ def _settings(settings: Settings, embedder: Embedder, n: int) -> dict[str, str]:
     return {
         "file": file.name if file else "",
         "requests": str(n),
-        "not scored at first": str(settings.warmup),
+        **({"not scored at first": str(settings.warmup)} if settings.warmup else {}),
         "embedder": embedder.name,
         "context length": str(settings.context_length),
         "sagesched": __version__,
