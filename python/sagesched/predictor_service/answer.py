@@ -44,8 +44,10 @@ class Answering:
         self, key: str, asked: Asked, predicted: LengthDistribution, level: FallbackLevel
     ) -> Prediction:
         """All fields, of a prediction that is first cut to what the request may generate."""
-        law = predicted.capped(self._limit(asked))
-        tokens = {q: int(law.quantile(q)) for q in QUANTILES}
+        limit = self._limit(asked)
+        law = predicted.capped(limit)
+        # The limit's bin may end beyond it.
+        tokens = {q: min(int(law.quantile(q)), limit) for q in QUANTILES}
         median = tokens[0.5]
         return Prediction(
             key=key,

@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--history-file",
         type=Path,
         metavar="FILE",
-        help="keeps the history beyond a restart, and shares it with other processes",
+        help="keeps the history beyond a restart, and shares it with other processes "
+        "(SAGESCHED_HISTORY_FILE; none)",
     )
     parser.add_argument(
         "--embedder", choices=embedder_names(), help="what compares prompts (SAGESCHED_EMBEDDER)"
@@ -88,6 +89,12 @@ def with_flags(settings: Settings, options: argparse.Namespace) -> Settings:
     if options.history is not None:
         _require("--history", options.history, 1, MOST_RECORDS)
         settings = replace(settings, history_records=options.history)
+    if options.history_file is not None:
+        if options.history_file.is_dir():
+            raise ValueError(
+                f"--history-file {options.history_file}: expected a file, not a folder"
+            )
+        settings = replace(settings, history_file=options.history_file)
     if options.deadline_ms is not None:
         _require("--deadline-ms", options.deadline_ms, 0.001, 60_000)
         settings = replace(settings, deadline_s=options.deadline_ms / 1000)
@@ -109,13 +116,13 @@ def _serve(options: argparse.Namespace, settings: Settings, token: str | None) -
     from sagesched.predictor_service.engine import Engine, EngineConfig
     from sagesched.predictor_service.server import listen, serve, url_of
 
-    file, capacity = options.history_file, settings.history_records
+    file, capacity = settings.history_file, settings.history_records
     config = EngineConfig(
         LengthGrid(options.context_length),
         settings.cost or CostModel(),
         capacity,
         settings.deadline_s,
-        None if file is None else HistoryOptions(file, capacity),
+        None if file is None else HistoryOptions(file, capacity, settings.store_prompts),
     )
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp for each counter
     listening = listen(options.host, options.port)

@@ -103,7 +103,7 @@ class Engine:
                 key = outcome.key
             else:
                 key = _new_key()
-                self._service.remember(key, outcome.text(), _about(outcome))
+                self._service.remember(key, outcome.content(), _about(outcome))
             self._service.finish(key, outcome.output_tokens, outcome.finished)
 
     def models(self) -> Models:
@@ -160,7 +160,7 @@ class Engine:
         self._waiting[key] = None
         if len(self._waiting) > MAX_REMEMBERED_KEYS:
             self._waiting.popitem(last=False)
-        law = await self._service.predict(key, asked.text(), _about(asked))
+        law = await self._service.predict(key, asked.content(), _about(asked))
         if isinstance(law, Explained):
             level = law.level
         else:

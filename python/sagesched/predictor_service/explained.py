@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 
-import numpy as np
-
-from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.lengths import Floats, LengthDistribution, LengthGrid
 from sagesched.predict import Embedder, LengthPredictor
 from sagesched.predict.base import Vectors
+from sagesched.predict.history import Neighbours
+from sagesched.predict.scale import Origin
 from sagesched.predictor_service.schema import FallbackLevel
 
 ENOUGH = {FallbackLevel.TENANT: 30, FallbackLevel.GROUP: 30, FallbackLevel.GLOBAL: 8}
 """Finished requests from which on they weigh as much as what is believed without them."""
-MOVED = 0.1
-"""Share of the probability that a prompt must move for an answer to rest on its neighbours."""
+ALIKE = 0.5
+"""Prompts are alike whose similarity is half of the way from the usual one to identity."""
+ENOUGH_ALIKE = 3
+"""Finished requests with a prompt alike from which on an answer rests on them."""
 MOST_PRIORS = 1024
+PRIOR_EVERY = 16
+"""Outcomes after which a group's prior is computed anew."""
 
 
 class Explained(LengthDistribution):
@@ -36,7 +40,7 @@ class ExplainingPredictor(LengthPredictor):
     """A `LengthPredictor` whose distributions are `Explained`.
 
     Attributes:
-        priors: of groups, as of their last prediction; to be read by anyone.
+        priors: of groups, some outcomes old; to be read by anyone.
         records: finished requests in the history by group; to be read by anyone.
     """
 
@@ -45,6 +49,9 @@ class ExplainingPredictor(LengthPredictor):
         self.priors: dict[str, LengthDistribution] = {}
         self.records: Counter[str] = Counter()
         self._tenants: Counter[str] = Counter()
+        self._learned = 0
+        self._prior_from: dict[str, int] = {}  # outcomes learned when it was computed
+        self._alike: list[int] = []  # of the predictions in progress
         self._recent: deque[tuple[str, str]] = deque()
         self._capacity = capacity
 
@@ -55,9 +62,13 @@ class ExplainingPredictor(LengthPredictor):
         tenants: Sequence[str] | None = None,
     ) -> list[LengthDistribution]:
         """See `LengthPredictor.predict_from`."""
+        self._alike.clear()
         laws = super().predict_from(vectors, groups, tenants)
         nobody = [""] * len(laws)
-        return list(map(self._explained, laws, groups or nobody, tenants or nobody))
+        for group in set(groups or nobody):
+            self._keep_prior(group)
+        levels = map(self._level, groups or nobody, tenants or nobody, self._alike)
+        return list(map(Explained.of, laws, levels))
 
     def record(
         self,
@@ -73,7 +84,17 @@ class ExplainingPredictor(LengthPredictor):
             self._count(group, tenant)
         return learned
 
+    def _keep_prior(self, group: str) -> None:
+        if self._learned - self._prior_from.get(group, -PRIOR_EVERY) < PRIOR_EVERY:
+            return
+        if len(self.priors) >= MOST_PRIORS:
+            self.priors.clear()
+            self._prior_from.clear()
+        self.priors[group] = self.prior(group)
+        self._prior_from[group] = self._learned
+
     def _count(self, group: str, tenant: str) -> None:
+        self._learned += 1
         if len(self._recent) == self._capacity:
             old_group, old_tenant = self._recent.popleft()
             _take_one(self.records, old_group)
@@ -82,16 +103,13 @@ class ExplainingPredictor(LengthPredictor):
         self.records[group] += 1
         self._tenants[tenant] += 1
 
-    def _explained(self, law: LengthDistribution, group: str, tenant: str) -> Explained:
-        prior = self.prior(group, tenant)
-        if len(self.priors) >= MOST_PRIORS:
-            self.priors.clear()
-        self.priors[group] = prior
-        return Explained.of(law, self._level(law, prior, group, tenant))
+    def _one(self, found: Neighbours, usual: float, standing: float, origin: Origin) -> Floats:
+        """Called once for each prediction; notes how many finished requests were alike."""
+        alike = found.cosine - usual >= ALIKE * (1.0 - usual)
+        self._alike.append(int(alike.sum()))
+        return super()._one(found, usual, standing, origin)
 
-    def _level(
-        self, law: LengthDistribution, prior: LengthDistribution, group: str, tenant: str
-    ) -> FallbackLevel:
+    def _level(self, group: str, tenant: str, alike: int) -> FallbackLevel:
         known = {
             FallbackLevel.TENANT: self._tenants[tenant] if tenant else 0,
             FallbackLevel.GROUP: self.records[group] if group else 0,
@@ -99,7 +117,7 @@ class ExplainingPredictor(LengthPredictor):
         }
         if known[FallbackLevel.GLOBAL] < ENOUGH[FallbackLevel.GLOBAL]:
             return FallbackLevel.COLD_START
-        if 0.5 * float(np.abs(law.pmf - prior.pmf).sum()) >= MOVED:
+        if alike >= ENOUGH_ALIKE:
             return FallbackLevel.NEIGHBOURS
         return next(level for level, least in ENOUGH.items() if known[level] >= least)
 

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from sagesched.predict.features import Options
+from sagesched.predict.token_ids import Content, TokenIds
 
 MAX_LIST = 256
 """Prompts or outcomes in one body."""
@@ -70,12 +71,9 @@ class Asked(_Body):
         temperature = 1.0 if self.temperature is None else self.temperature
         return Options(self.max_new_tokens, temperature, self.structured, self.tools)
 
-    def text(self) -> str:
-        """What is embedded; ids as the plug-in writes them where there is no tokenizer."""
-        if isinstance(self.prompt, str):
-            return self.prompt
-        ids = self.prompt if len(self.prompt) <= 512 else self.prompt[:256] + self.prompt[-256:]
-        return " ".join(map(str, ids))
+    def content(self) -> Content:
+        """What is embedded."""
+        return self.prompt if isinstance(self.prompt, str) else TokenIds.of(self.prompt)
 
     def known_prompt_tokens(self) -> int | None:
         """As told, or the number of ids."""
