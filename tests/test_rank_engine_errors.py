@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagesched import CostModel, RankEngine
+from sagesched import CostModel, IndexCurve, RankEngine, _core
 from tests.test_rank_engine import EDGES, INF, LONG, SHORT, engine_of
 
 GOOD: dict[str, Any] = {"pmf": SHORT, "prompt_len": 10, "arrival": 0.0}
@@ -152,3 +152,27 @@ def test_faint_masses_keep_their_proportions(scale: float) -> None:
 def test_a_support_that_float32_cannot_hold_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="support column 0 is 1e-300, as a float32 zero"):
         RankEngine([1e-300, 1.0])
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda engine: engine.top(1),
+        lambda engine: engine.compare(0, 1),
+        lambda engine: engine.slots,
+        len,
+        lambda engine: _core.look_up([IndexCurve.__new__(IndexCurve)], [0], [0]),
+        lambda engine: IndexCurve.__new__(IndexCurve).index([0]),
+    ],
+)
+def test_an_object_without_init_is_refused(use: Any) -> None:
+    with pytest.raises(TypeError, match="__init__ of this object was not called"):
+        use(RankEngine.__new__(RankEngine))
+
+
+def test_an_object_whose_init_failed_is_refused() -> None:
+    engine = RankEngine.__new__(RankEngine)
+    with pytest.raises(ValueError, match="support"):
+        engine.__init__([2, 1])  # type: ignore[misc]
+    with pytest.raises(TypeError, match="__init__ of this object was not called"):
+        engine.top(1)

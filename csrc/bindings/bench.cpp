@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "made_by_init.h"
 #include "sagesched/check.h"
 #include "sagesched/curve.h"
 #include "sagesched/read_floor.h"
@@ -34,7 +35,7 @@ Doubles look_up(const py::list& curves, const py::object& age, const py::object&
     sagesched::check_tokens("age", ages.data(), rows);
     sagesched::check_tokens("cached_len", cached.data(), rows);
     std::vector<const IndexCurve*> found(rows);
-    for (std::size_t i = 0; i < rows; ++i) found[i] = curves[i].cast<const IndexCurve*>();
+    for (std::size_t i = 0; i < rows; ++i) found[i] = &curves[i].cast<const IndexCurve&>();
     Doubles index(count);
     double* const out = index.mutable_data();
     for (std::size_t i = 0; i < rows; ++i)

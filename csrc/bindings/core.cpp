@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "made_by_init.h"
 #include "sagesched/check.h"
 #include "sagesched/curve.h"
 #include "sagesched/gittins.h"

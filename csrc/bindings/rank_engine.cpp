@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "made_by_init.h"
 
 using sagesched::RankEngine;
 
