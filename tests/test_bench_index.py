@@ -17,7 +17,7 @@ from sagesched.bench import cases, cli, curve, numpy_index, on_device, rank, rep
 from sagesched.bench.requests import LAYOUTS, make_requests
 from sagesched.bench.result import Result, as_json
 from sagesched.bench.timing import Sample
-from sagesched.bench.verify import WrongResultError, check_all
+from sagesched.bench.verify import Check, WrongResultError, check_all
 from sagesched.cli import main
 from sagesched.gittins import simd_level, simd_levels
 
@@ -139,6 +139,50 @@ def test_a_wrong_contender_is_named(
     output = capsys.readouterr()
     assert "scalar, column-major, 1 threads: row 39 is" in output.err
     assert not output.out, "nothing is reported"
+
+
+def test_no_row_goes_unchecked() -> None:
+    requests = make_requests(5000, 16)
+    right = cases.gittins_index(*requests.arguments("column-major"))
+    check_all(requests, {"right": lambda: right})
+    check = Check(requests)
+    for row in range(5000):  # the reference itself is asked for 48 of them
+        wrong = right.copy()
+        wrong[row] *= 1.001
+        with pytest.raises(WrongResultError, match=f"planted: row {row} is"):
+            check("planted", wrong)
+    with pytest.raises(WrongResultError, match="shape"):
+        check("short", right[:-1])
+
+
+def test_a_float64_numpy_that_is_wrong_is_no_yardstick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numpy_index.Masked, "__call__", lambda self: np.ones(len(self.pmf)))
+    with pytest.raises(WrongResultError, match=r"NumPy in float64: row .* is 1\.0 and"):
+        Check(make_requests(100, 16))
+
+
+def test_every_row_of_a_curve_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = curve.gittins_curve
+    for row, age in ((0, 0), (0, 16), (63, 7)):
+
+        def slightly_off(*arguments: Any, row: int = row, age: int = age) -> Any:
+            index = np.array(right(*arguments))
+            if index.ndim == 2 or row == 0:
+                index[(row, age) if index.ndim == 2 else age] *= 1 + 1e-6
+            return index
+
+        monkeypatch.setattr(curve, "gittins_curve", slightly_off)
+        with pytest.raises(WrongResultError, match=f"gittins_curve, m=16.* at age {age},"):
+            curve.bench_curve((16,), 0.0)
+
+
+def test_a_wrong_key_of_the_engine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = rank.Queue(600)
+    queue.block(2)
+    queue.check_keys()
+    queue.age[599] += 64  # as if an update had been lost
+    with pytest.raises(WrongResultError, match="RankEngine, 600 waiting: row 599 is"):
+        queue.check_keys()
 
 
 def test_nan_is_wrong() -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sagesched.bench.requests import COST, make_requests
+from sagesched import reference
+from sagesched.bench.requests import COST, Requests, make_requests
 from sagesched.bench.timing import interleave, say
 from sagesched.bench.verify import WrongResultError
 from sagesched.cost import CostModel
@@ -85,9 +86,22 @@ def _curve_row(m: int, seconds: float) -> CurveRow:
         "naive": lambda: naive_curve(pmf[0], support, cost, prompt),
         "batch": lambda: gittins_curve(pmf, support, requests.prompt_len, 0, cost),
     }
-    _same(f"gittins_curve, m={m}", contenders["ours"]()[:m], contenders["naive"]())
+    expected = _at_all_ages(requests, cost)
+    _same(f"gittins_curve, m={m}", contenders["ours"](), expected[0])
+    _same(f"naive loop, m={m}", contenders["naive"](), expected[0, :m])
+    for row, found in enumerate(contenders["batch"]()):
+        _same(f"gittins_curve, m={m}, row {row}", found, expected[row])
     us = {name: sample.median / 1e3 for name, sample in interleave(contenders, seconds).items()}
     return CurveRow(m, us["ours"], us["batch"] / BATCH, us["naive"])
+
+
+def _at_all_ages(requests: Requests, cost: CostModel) -> NDArray[np.float64]:
+    """``[N, m + 1]``: the naive loop, and the reference for who has outlived the last edge."""
+    pmf, support, prompt = requests.pmf, requests.support, requests.prompt_len
+    rows = zip(pmf, prompt.tolist(), strict=True)
+    before = [naive_curve(row, support, cost, prompt_len) for row, prompt_len in rows]
+    beyond = reference.gittins_index(pmf, support, support[-1], prompt, 0, cost)
+    return np.column_stack((before, beyond))
 
 
 def bench_solver(bins: tuple[int, ...], seconds: float) -> list[SolverRow] | None:
@@ -132,4 +146,6 @@ def _same(name: str, one: NDArray[Any], other: NDArray[Any], tolerance: float = 
     error = np.abs(one / other - 1)
     if not error.max() <= tolerance:
         age = int(np.argmax(error))
-        raise WrongResultError(f"{name}: {one[age]!r} at age {age}, the other way {other[age]!r}")
+        raise WrongResultError(
+            f"{name}: {float(one[age])!r} at age {age}, the other way {float(other[age])!r}"
+        )

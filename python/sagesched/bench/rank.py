@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 from sagesched import _core
 from sagesched.bench.requests import COST, make_requests
 from sagesched.bench.timing import interleave, no_collections, say
-from sagesched.bench.verify import WrongResultError
+from sagesched.bench.verify import Check, WrongResultError, check_all
 from sagesched.gittins import IndexCurve, RankEngine, gittins_index
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ class Queue:
         self.handles = self.engine.add_batch(
             requests.pmf, requests.prompt_len, np.arange(waiting, dtype=float)
         )
-        self.prompt_len = requests.prompt_len
+        self.requests = requests
+        self.age, self.cached_len = np.zeros((2, waiting))  # as they are admitted
         self.members = [
             Waiting(handle, self.engine.key(handle), arrival)
             for arrival, handle in enumerate(self.handles.tolist())
@@ -124,12 +125,24 @@ class Queue:
             raise WrongResultError(f"RankEngine, {len(self.members)} waiting: top is not the best")
         return list(zip(engine, same, by_key, strict=True))
 
+    def check_keys(self) -> None:
+        """The index of everybody, as its key has it, against the reference.
+
+        Raises:
+            WrongResultError: it names the row, by arrival.
+        """
+        keys = np.array([self.engine.key(handle) for handle in self.handles.tolist()])
+        index = np.exp((keys - np.arange(len(keys))) / INDEX_WEIGHT)
+        now = replace(self.requests, age=self.age, cached_len=self.cached_len)
+        Check(now)(f"RankEngine, {len(keys)} waiting", index)
+
     def _changes(self) -> Changes:
         """Ages at which a scheduler looks again (16, 32, 64, ...), and other radix cache hits."""
         count = min(CHANGED, len(self.members))
         which = self.random.choice(len(self.members), count, replace=False)
         age = np.ldexp(16.0, self.random.integers(0, 6, count))
-        cached = np.floor(self.random.random(count) * self.prompt_len[which])
+        cached = np.floor(self.random.random(count) * self.requests.prompt_len[which])
+        self.age[which], self.cached_len[which] = age, cached
         return Changes(which, self.handles[which], age, cached)
 
     def _sort(
@@ -148,14 +161,17 @@ class Queue:
 
 
 def bench_rank(waiting: tuple[int, ...], blocks: int) -> list[RankRow]:
-    """Medians over steps; after each block of them the order is compared with the list's."""
+    """Medians over steps; after each block of them the order is compared with the list's, and
+    before the first and after the last the keys with the reference."""
     rows = []
     for count in waiting:
         say(f"rank engine: {count} waiting")
         queue = Queue(count)
         with no_collections():
             queue.block(STEPS)
+            queue.check_keys()
             times = [step for _ in range(blocks) for step in queue.block(STEPS)]
+        queue.check_keys()
         medians = (1e6 * median(column) for column in zip(*times, strict=True))
         rows.append(RankRow(count, min(CHANGED, count), BEST, *medians))
     return rows
@@ -177,8 +193,7 @@ def bench_refresh(changed: tuple[int, ...], seconds: float) -> list[RefreshRow]:
             "kernel": lambda a=arguments: gittins_index(*a),  # type: ignore[misc]
             "look-up": lambda c=curves, a=age, h=cached: _core.look_up(c, a, h),  # type: ignore[misc]
         }
-        if not np.allclose(ways["kernel"](), ways["look-up"](), rtol=1e-4):
-            raise WrongResultError(f"look-up of {count} curves: not the kernel's indices")
+        check_all(requests, ways)
         us = {name: sample.median / 1e3 for name, sample in interleave(ways, seconds).items()}
         rows.append(RefreshRow(count, us["kernel"], us["look-up"]))
     return rows
