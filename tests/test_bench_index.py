@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sagesched.bench import cases, cli, curve, numpy_index, on_device, rank, report
+from sagesched.bench.floor import floor_way
 from sagesched.bench.requests import LAYOUTS, make_requests
 from sagesched.bench.result import Result, as_json
 from sagesched.bench.timing import Sample
@@ -59,11 +60,12 @@ def test_the_files_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert list(row)[: len(CASE)] == CASE
         assert row["ns_per_request"] == 2000 / 40
         assert row["speedup_vs_numpy"] == 1
-        assert row["fraction_of_read_bandwidth"] == pytest.approx(40 * 128 * 4 / 2**20)
+        assert row["fraction_of_read_bandwidth"] == 1
     assert {row["level"] for row in found["cases"]} == set(simd_levels())
     assert [list(row)[: len(RANK)] for row in found["rank_engine"]] == [RANK]
     assert found["rank_engine"][0]["waiting"] == 600
     assert files["md"].read_text() == capsys.readouterr().out
+    assert "| plain Python | 40 x 128 | float32 |" in files["md"].read_text()
     assert files["png"].read_bytes().startswith(b"\x89PNG")
 
 
@@ -183,6 +185,27 @@ def test_a_wrong_key_of_the_engine_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     queue.age[599] += 64  # as if an update had been lost
     with pytest.raises(WrongResultError, match="RankEngine, 600 waiting: row 599 is"):
         queue.check_keys()
+
+
+def test_the_floor_reads_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = make_requests(40, 128)
+    read: list[int] = []
+    monkeypatch.setattr(
+        "sagesched._core.read_floor", lambda line: float(read.append(line.nbytes) or 0)
+    )
+    for layout in LAYOUTS:
+        floor_way(requests, simd_level(), layout)()
+    assert read == [40 * 128 * 4] * 4, "support-per-row reads edges, too"
+
+
+def test_everything_is_in_the_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "numba_way", cases.python_way)  # as if it were installed
+    rows, others = cases.bench_shape(cases.Shape(40, 128, levels=tuple(simd_levels())), 0.0)
+    lines = report.lines_of_plot(Result({}, cases=rows, others=others), 128)
+    floor = f"sum of the masses, {simd_levels()[-1]}"
+    names = {"plain Python", "Numba", "NumPy, fastest way", floor, *simd_levels()}
+    assert names <= lines.keys()
+    assert all(points == {(40, 50.0)} for _, points in lines.values())
 
 
 def test_nan_is_wrong() -> None:

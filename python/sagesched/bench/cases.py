@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from sagesched.bench.floor import floor_way
 from sagesched.bench.numpy_index import numpy_ways
 from sagesched.bench.on_device import cuda_way, device_is_there
 from sagesched.bench.others import numba_way, python_way
@@ -48,6 +49,7 @@ class CaseRow:
     sample: Sample
     numpy_ns: float
     numpy_way: str
+    floor_ns: float | None = None  # a sum over the same bytes on the same level, one thread
 
     @property
     def ns_per_request(self) -> float:
@@ -57,14 +59,19 @@ class CaseRow:
     def speedup_vs_numpy(self) -> float:
         return self.numpy_ns / self.sample.median
 
+    @property
+    def fraction_of_read_bandwidth(self) -> float | None:
+        return None if self.floor_ns is None else self.floor_ns / self.sample.median
+
 
 @dataclass(frozen=True)
 class OtherRow:
-    """Plain Python or Numba on a shape, row-major, nanoseconds a call."""
+    """Plain Python (lists by row) or Numba (by column) on a shape, nanoseconds a call."""
 
     name: str
     n: int
     m: int
+    dtype: str
     ns: float
 
 
@@ -109,7 +116,11 @@ def bench_shape(shape: Shape, seconds: float) -> tuple[list[CaseRow], list[Other
         **others,
     }
     check_all(requests, named)
-    samples = interleave(named, seconds * len(named))
+    floors: dict[str, Callable[[], Any]] = {
+        f"floor, {level}, {layout}": floor_way(requests, level, layout)
+        for level, layout in product(shape.levels, shape.layouts)
+    }
+    samples = interleave({**named, **floors}, seconds * (len(named) + len(floors)))
     best = {
         layout: min(
             (samples[f"NumPy, {layout}, {way}"].median, way) for at, way in numpy if at == layout
@@ -120,10 +131,13 @@ def bench_shape(shape: Shape, seconds: float) -> tuple[list[CaseRow], list[Other
         CaseRow(
             shape.n, shape.m, shape.dtype, level, layout, threads,
             samples[f"{level}, {layout}, {threads} threads"], *best[_numpy_layout(layout)],
+            samples[name].median if (name := f"floor, {level}, {layout}") in floors else None,
         )
         for level, layout, threads in cases
     ]  # fmt: skip
-    return rows, [OtherRow(name, shape.n, shape.m, samples[name].median) for name in others]
+    return rows, [
+        OtherRow(name, shape.n, shape.m, shape.dtype, samples[name].median) for name in others
+    ]
 
 
 def _numpy_layout(layout: str) -> str:

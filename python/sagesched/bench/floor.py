@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from sagesched import _core
+from sagesched.bench.requests import Requests
 from sagesched.bench.timing import interleave, say
 from sagesched.bench.verify import WrongResultError
 from sagesched.gittins import set_simd_level
@@ -23,6 +25,18 @@ class Floor:
     dtype: str
     cached: float
     memory: float
+
+
+def floor_way(requests: Requests, level: str, layout: str) -> Callable[[], float]:
+    """A sum over the very matrices that ``gittins_index`` reads in that layout, on that level."""
+    matrices = [x for x in requests.arguments(layout)[:2] if x.ndim == 2]
+    lines = [x if x.flags.c_contiguous else x.T for x in matrices]
+
+    def run() -> float:
+        set_simd_level(level)
+        return sum(_core.read_floor(line) for line in lines)
+
+    return run
 
 
 def bench_floor(levels: list[str], dtypes: list[str], seconds: float) -> list[Floor]:

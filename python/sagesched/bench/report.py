@@ -8,11 +8,14 @@ from pathlib import Path
 
 from sagesched.bench.cases import MAIN
 from sagesched.bench.result import Result
+from sagesched.bench.verify import ROWS
 
 HOW = (
     "Times of whole calls from Python, medians of calls that were taken in turn in one run, "
-    "one thread unless said. Everything was compared with the float64 reference before it was "
-    "timed. Requests are made up: log-logistic lengths with a heavy tail, half of them at age "
+    "one thread unless said. Every row of everything was verified before it was timed: up to "
+    f"{ROWS} rows of a batch against the float64 reference, and the others against NumPy in "
+    "float64, which had to agree with the reference on those; curves, at every age, against the "
+    "naive loop. Requests are made up: log-logistic lengths with a heavy tail, half of them at age "
     "0 and the others at any age, prompts of up to 4,000 tokens. Ratios are to the fastest of "
     "several NumPy formulations with buffers made beforehand, on the same layout."
 )
@@ -58,7 +61,7 @@ def _bars(result: Result) -> str:
 def _cases(result: Result) -> str:
     rows = []
     for row in result.cases:
-        share = result.fraction(row)
+        share = row.fraction_of_read_bandwidth
         rows.append(
             (
                 f"{row.n} x {row.m}", row.dtype, row.layout, row.level, row.threads,
@@ -69,10 +72,12 @@ def _cases(result: Result) -> str:
             )
         )  # fmt: skip
     head = ["N x m", "dtype", "layout", "level", "threads", "ns a request", "quartiles", "NumPy",
-            "NumPy / ours", "of the floor at 4 MB"]  # fmt: skip
+            "NumPy / ours", "of the floor"]  # fmt: skip
     note = (
         "support-per-row: columns of masses and of edges, edges of their own for each request; "
-        "NumPy is given one support for all. "
+        "NumPy is given one support for all. Of the floor: what a sum over the same bytes (masses, "
+        "and edges where each request has its own) takes on that level with one thread, timed in "
+        "turn with the call, over what the call takes. "
         + ("" if any(row.level == "cuda" for row in result.cases) else NO_DEVICE)
     )
     return "## The batched kernel\n\n" + table(head, rows) + "\n\n" + note if rows else ""
@@ -81,12 +86,16 @@ def _cases(result: Result) -> str:
 def _others(result: Result) -> str:
     if not result.others:
         return ""
-    rows = [(row.name, f"{row.n} x {row.m}", f"{row.ns / row.n:.0f}") for row in result.others]
+    rows = [
+        (row.name, f"{row.n} x {row.m}", row.dtype, f"{row.ns / row.n:.0f}")
+        for row in result.others
+    ]
     missing = "" if any(row.name == "Numba" for row in result.others) else (
         "\n\nNumba is not installed."
     )  # fmt: skip
-    text = table(["", "N x m, row-major", "ns a request"], rows)
-    return "## Other ways\n\n" + text + missing
+    text = table(["", "N x m", "dtype", "ns a request"], rows)
+    note = "\n\nOne thread; plain Python on lists by row, in its own float64, Numba on columns."
+    return "## Other ways\n\n" + text + note + missing
 
 
 def _floors(result: Result) -> str:
@@ -94,7 +103,7 @@ def _floors(result: Result) -> str:
         return ""
     rows = [(f.level, f.dtype, f"{f.cached:.1f}", f"{f.memory:.1f}") for f in result.floors]
     head = ["level", "dtype", "GB/s at 4 MB", "GB/s at 256 MB"]
-    return "## The floor: a sum over the same bytes\n\n" + table(head, rows)
+    return "## The floor in cache and in memory: a plain sum\n\n" + table(head, rows)
 
 
 def _curve(result: Result) -> str:
@@ -151,7 +160,7 @@ def require_matplotlib() -> None:
 
 
 def plot(result: Result, file: Path) -> None:
-    """Cost of a request against N, for each level and for NumPy.
+    """Cost of a request against N, for each level, NumPy, Numba, plain Python and the floor.
 
     Raises:
         RuntimeError: Matplotlib is not installed.
@@ -163,22 +172,36 @@ def plot(result: Result, file: Path) -> None:
     from matplotlib import pyplot
 
     bins = MAIN[1]
-    chosen = [
-        row
-        for row in result.cases
-        if (row.m, row.dtype, row.layout, row.threads) == (bins, "float32", "column-major", 1)
-    ]
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for level in dict.fromkeys(row.level for row in chosen):
-        rows = sorted((row for row in chosen if row.level == level), key=lambda row: row.n)
-        axes.plot([r.n for r in rows], [r.ns_per_request for r in rows], marker="o", label=level)
-    numpy = sorted({(row.n, row.numpy_ns / row.n) for row in chosen})
-    if numpy:
-        axes.plot(*zip(*numpy, strict=True), marker="s", color="0.5", label="NumPy, fastest way")
+    for name, (style, points) in lines_of_plot(result, bins).items():
+        axes.plot(*zip(*sorted(points), strict=True), style, label=name)
     axes.set(xscale="log", yscale="log", xlabel="requests in a call", ylabel="ns a request")
-    axes.set_title(f"Gittins index, {bins} bins, float32, columns, one thread")
+    axes.set_title(f"Gittins index, {bins} bins, float32, one thread")
     axes.grid(alpha=0.3)
-    if chosen:
-        axes.legend(frameon=False)
+    if axes.has_data():
+        figure.legend(frameon=False, loc="outside right upper")
     figure.savefig(file, dpi=150)
     pyplot.close(figure)
+
+
+def lines_of_plot(result: Result, bins: int) -> dict[str, tuple[str, set[tuple[int, float]]]]:
+    """By name, how to draw it and the points (N, ns a request)."""
+    lines: dict[str, tuple[str, set[tuple[int, float]]]] = {}
+    wanted = (bins, "float32", "column-major", 1)
+
+    def add(name: str, style: str, n: int, ns: float) -> None:
+        lines.setdefault(name, (style, set()))[1].add((n, ns / n))
+
+    for row in result.others:
+        if (row.m, row.dtype) == wanted[:2]:
+            add(row.name, "^--", row.n, row.ns)
+    chosen = [r for r in result.cases if (r.m, r.dtype, r.layout, r.threads) == wanted]
+    for case in chosen:
+        add("NumPy, fastest way", "s--", case.n, case.numpy_ns)
+    for case in chosen:
+        add(case.level, "o-", case.n, case.sample.median)
+    with_sum = [case for case in chosen if case.floor_ns is not None]
+    for case in with_sum:
+        if case.level == with_sum[-1].level and case.floor_ns is not None:
+            add(f"sum of the masses, {case.level}", "k:", case.n, case.floor_ns)
+    return lines

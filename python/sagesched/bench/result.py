@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from sagesched.bench.cases import MAIN, WIDE, CaseRow, OtherRow
 from sagesched.bench.curve import CurveRow, SolverRow
 from sagesched.bench.floor import Floor
@@ -36,14 +34,6 @@ class Result:
     rank: list[RankRow] = field(default_factory=list)
     refresh: list[RefreshRow] = field(default_factory=list)
 
-    def fraction(self, row: CaseRow) -> float | None:
-        """Of the bandwidth of the floor at 4 MB: masses read in the time of the call."""
-        for floor in self.floors:
-            if (floor.level, floor.dtype) == (row.level, row.dtype):
-                read = row.n * row.m * np.dtype(row.dtype).itemsize
-                return float(read / row.sample.median / floor.cached)
-        return None
-
     def bars(self) -> list[Bar]:
         return [*self._kernel_bars(), *self._curve_bars(), *self._rank_bars()]
 
@@ -71,7 +61,7 @@ class Result:
             _ratio(f"{size}, column-major: scalar / best level", 5, by_level),
             _ratio(f"{size}, row-major: NumPy / ours", 25, rows.speedup_vs_numpy if rows else None),
         ]
-        share = self.fraction(wide) if wide else None
+        share = wide.fraction_of_read_bandwidth if wide else None
         what = "{} x {}, column-major: share of the floor's bandwidth at 4 MB".format(*WIDE)
         if share is None:
             return [*found, Bar(what, ">= 40 %")]
@@ -131,10 +121,11 @@ def as_json(result: Result) -> dict[str, object]:
                 "threads": row.threads,
                 "ns_per_request": row.ns_per_request,
                 "speedup_vs_numpy": row.speedup_vs_numpy,
-                "fraction_of_read_bandwidth": result.fraction(row),
+                "fraction_of_read_bandwidth": row.fraction_of_read_bandwidth,
                 "quartiles_ns_per_request": [row.sample.low / row.n, row.sample.high / row.n],
                 "numpy_ns_per_request": row.numpy_ns / row.n,
                 "numpy_way": row.numpy_way,
+                "sum_ns_per_request": None if row.floor_ns is None else row.floor_ns / row.n,
             }
             for row in result.cases
         ],
