@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ import pytest
 from sagesched.cli import main
 from sagesched.evaluate import cli
 from sagesched.evaluate.methods import METHODS
+from sagesched.evaluate.rows import EXAMPLE, rows_of
 
 TEXTS = ("Write a long essay about the sea", "Capital of France", "List five tips for sleep")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 FAST = ("--embedder", "hashed", "--methods", "sagesched,global")
 
 
@@ -209,9 +213,7 @@ def test_a_bad_line_is_named(
 
 
 def cli_example() -> str:
-    from sagesched.evaluate.rows import EXAMPLE
-
-    json.loads(EXAMPLE)
+    assert len(list(rows_of(json.loads(EXAMPLE)))) == 1
     return EXAMPLE
 
 
@@ -287,3 +289,28 @@ def test_without_scikit_learn_the_trees_are_left_out(
     assert "gbm left out: it needs scikit-learn (pip install scikit-learn)" in found["notes"]
     capsys.readouterr()
     assert "needs scikit-learn" in error(capsys, lines_file(tmp_path, turns()), "--methods", "gbm")
+
+
+def test_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sagesched.evaluate.run.read_rows", stop)
+    assert main(["evaluate", "--data", str(lines_file(tmp_path, [GOOD]))]) == cli.INTERRUPTED
+    assert capsys.readouterr().err == "sagesched evaluate: interrupted\n"
+
+
+def test_the_documentation_is_right() -> None:
+    page = DOCS / "evaluate.md"
+    text = page.read_text()
+    examples = text.split("```json\n")[1].split("```")[0].splitlines()
+    assert [len(list(rows_of(json.loads(line)))) for line in examples] == [1, 1]
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / link).exists(), link
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    known = {*parser.format_help().replace(",", " ").split(), "--log-requests"}
+    for flag in re.findall(r"`(--[a-z-]+)", text):
+        assert flag in known, flag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -79,7 +80,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"sagesched evaluate: error: {error}", file=sys.stderr)
         return BAD_USAGE
     progress.close()
-    print(markdown(result), end="", flush=True)
+    with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
+        print(markdown(result), end="", flush=True)
     return _write(options, result)
 
 
