@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from sagesched.predict.operations import Learn
 from sagesched.predict.stats import Counters
+from sagesched.predict.store.following import Follower
+from sagesched.predict.store.opening import open_history
 from sagesched.predict.store.record import Record
 
 from .history_files import (
@@ -129,6 +133,38 @@ def test_of_many_new_records_only_the_newest_are_learned(tmp_path: Path) -> None
     large.close()
     assert 50 <= stats.history_shared <= 120
     assert count(path) == 120
+
+
+def test_a_busy_worker_is_left_alone(tmp_path: Path) -> None:
+    """Nothing more is offered while a slice waits, and looking takes no longer than agreed."""
+    path = tmp_path / "history.db"
+    writer = make_keeper(path)
+    for n in range(50):
+        writer.append(Record(np.full(4, n, np.float32), n, True))
+    writer.close()
+    file = open_history(path)
+    offered: list[Learn] = []
+    follower = Follower(writer=1, capacity=100, stopped=threading.Event())
+
+    def look(accept: bool) -> None:
+        began = time.monotonic()
+        follower.advance(file, 1, 0.1, lambda learn: accept and (offered.append(learn) or True))
+        assert time.monotonic() - began < 0.9
+
+    look(accept=False)
+    assert (follower.seen, offered) == (None, [])
+    look(accept=True)
+    look(accept=True)
+    assert (follower.seen, len(offered)) == (8, 1)
+    learned = []
+    for _ in range(20):
+        while offered:
+            learn = offered.pop()
+            learned += [record.output_tokens for record in learn.records]
+            learn.done.set()
+        look(accept=True)
+    file.close()
+    assert learned == list(range(50))
 
 
 def _write(path: Path, records: int, pipe: Any) -> None:

@@ -146,7 +146,7 @@ def _file(env: Mapping[str, str], name: str) -> Path | None:
     if not text:
         return None
     try:
-        path = Path(text).expanduser()
+        path = Path(text).expanduser().absolute()
     except RuntimeError:  # no such user
         raise ValueError(f"{name}={text!r}: whose home directory is that?") from None
     if text.endswith("/") or path.is_dir():

@@ -155,8 +155,8 @@ class OperationHandler:
             return self._predictor.record(
                 record.vector, record.output_tokens, record.finished, record.group, record.tenant
             )
-        except Exception as error:
-            self._errors.note("learning a stored record", error)
+        except Exception:
+            self._counters.add("errors")
             return False
 
     def _keeps_text(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from sagesched.predict.store.record import Space
 
 if TYPE_CHECKING:
     from sagesched.predict.store.keeper import HistoryKeeper
+
+_logger = logging.getLogger(__name__)
 
 MAX_BATCH = 64
 """Operations taken from the queue at a time."""
@@ -119,8 +122,11 @@ class Worker:
             return None
         try:
             from sagesched.predict.store.keeper import HistoryKeeper
-        except ImportError as error:  # a Python without SQLite
-            self._errors.note("loading SQLite for the history file", error)
+        except ImportError:
+            _logger.warning(
+                "sagesched: this Python has no sqlite3, so there is no history file and the "
+                "history lives in memory only. Install a Python that was built with SQLite."
+            )
             return None
         space = Space(predictor.embedder.name, predictor.dim)
         return HistoryKeeper(self._history, space, self._counters)

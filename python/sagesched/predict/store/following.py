@@ -14,7 +14,7 @@ SLICE = 8
 """Records learned at a time: two or three milliseconds in which no prompt is answered."""
 PAGE = 256
 """Records read from the file at a time."""
-PATIENCE_S = 0.5
+PATIENCE_S = 0.1
 """How long to wait for the worker to learn a slice before looking after the own records again."""
 GIVE_UP_S = 60.0
 """A slice not learned by then will never be."""
@@ -82,5 +82,6 @@ class Follower:
             return False
         self._outstanding = (learn, began)
         if self._is_free():
-            self._stopped.wait(time.monotonic() - began)  # the other half of its time
+            spent = time.monotonic() - began
+            self._stopped.wait(min(spent, PATIENCE_S))  # the other half of its time
         return True

@@ -24,10 +24,10 @@ from sagesched.predict.store.waiting import WaitingRecords
 
 logger = logging.getLogger("sagesched")
 
-INTERVAL_S = 0.4
-"""From one commit to the next: less than the second that may be lost."""
-FOLLOW_S = 0.3
-"""Time for what others wrote, between two commits."""
+INTERVAL_S = 0.3
+FOLLOW_S = 0.2
+"""Rest, and time for what others wrote, between two commits; with the follower's patience together
+less than the second that may be lost."""
 BATCH = 1024
 """Records committed at a time."""
 RETRY_S = 10.0

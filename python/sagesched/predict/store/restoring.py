@@ -37,6 +37,11 @@ def restore(
             logger.info("sagesched: %d of %d records read from the history file", read, total)
     seconds = time.monotonic() - began
     logger.info(
-        "sagesched: %d records read from the history file %s in %.1f s", learned, file.path, seconds
+        "sagesched: %d records learned from the history file %s in %.1f s",
+        learned,
+        file.path,
+        seconds,
     )
+    if learned < read:
+        logger.warning("sagesched: %d records there could not be learned", read - learned)
     return last, learned
