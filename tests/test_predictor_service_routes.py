@@ -251,7 +251,7 @@ def test_not_ready_and_failed_are_503(
 def test_after_the_deadline_the_prior_answers(
     make_application: Callable[..., Application], embedder: ScriptedEmbedder
 ) -> None:
-    application = make_application(deadline_s=0.2).wait()
+    application = make_application(deadline_s=1.0).wait()
     teach(application, "say hi", 4, 40)
     application.post("/predict", {"prompt": "warm"})
     embedder.gate.clear()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -29,6 +30,7 @@ from sagesched.predictor_service.schema import (
 
 MOST_ERRORS = 10
 SHOWN_CHARS = 200
+_TRIED = re.compile(r"^(one|list|by key|by prompt|str)$|\[|\(")
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is no JSON."},
@@ -94,7 +96,7 @@ async def ingest(body: IngestBody, request: Request) -> Ingested:
     """Learn how one request ended, or each in a list: all of them or, after an error, none."""
     engine: Engine = request.app.state.engine
     outcomes = body if isinstance(body, list) else [body]
-    engine.ingest(outcomes)
+    await engine.ingest(outcomes)
     return Ingested(accepted=len(outcomes))
 
 
@@ -125,10 +127,15 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     detail = [
-        {"loc": [_shown(part) for part in found["loc"]], "msg": _shown(found["msg"])}
+        {"loc": _where(found["loc"]), "msg": _shown(found["msg"])}
         for found in error.errors()[:MOST_ERRORS]
     ]
     return JSONResponse({"detail": detail}, status_code=422)
+
+
+def _where(parts: Sequence[str | int]) -> list[str | int]:
+    """Fields and places in lists; not which of several types was tried."""
+    return [_shown(part) for part in parts if not (isinstance(part, str) and _TRIED.search(part))]
 
 
 def _shown(part: str | int) -> str | int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -108,6 +109,7 @@ def _require(flag: str, value: float, least: float, most: float) -> None:
 
 def _serve(options: argparse.Namespace, settings: Settings, token: str | None) -> None:
     from prometheus_client import disable_created_metrics
+    from threadpoolctl import threadpool_limits
 
     from sagesched.cost import CostModel
     from sagesched.lengths import LengthGrid
@@ -125,11 +127,14 @@ def _serve(options: argparse.Namespace, settings: Settings, token: str | None) -
         None if file is None else HistoryOptions(file, capacity, settings.store_prompts),
     )
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp for each counter
+    # The trend's matrices are small: threads that share two busy cores made a fit 30 times slower.
+    threadpool_limits(1, user_api="blas")
     listening = listen(options.host, options.port)
     engine = Engine(config, lambda: make_embedder(settings.embedder))
     print(f"sagesched predictor: listening on {url_of(listening)}", flush=True)
     serve(create_app(engine, token), listening)
-    print("sagesched predictor: stopped", flush=True)
+    with contextlib.suppress(OSError):  # nobody may be listening any more
+        print("sagesched predictor: stopped", flush=True)
 
 
 def _refuse(reason: str) -> int:

@@ -30,6 +30,9 @@ from sagesched.predictor_service.schema import (
 )
 
 MOST_SHOWN = 5
+MOST_PENDING = 32
+"""Operations waiting from which on further outcomes wait outside: some milliseconds of work."""
+PAUSE_S = 0.002
 
 
 class NotReadyError(Exception):
@@ -87,8 +90,10 @@ class Engine:
         self._require_ready()
         return await asyncio.gather(*map(self._predict, asked))
 
-    def ingest(self, outcomes: Sequence[KeyOutcome | PromptOutcome]) -> None:
+    async def ingest(self, outcomes: Sequence[KeyOutcome | PromptOutcome]) -> None:
         """Hand outcomes to the predictor: all, or none where an error is raised.
+
+        Many of them go in slices, so that predictions need not wait for all.
 
         Raises:
             NotReadyError: there is no predictor yet, or none any more.
@@ -99,12 +104,9 @@ class Engine:
         keys = [outcome.key for outcome in outcomes if isinstance(outcome, KeyOutcome)]
         self._take_off(keys)
         for outcome in outcomes:
-            if isinstance(outcome, KeyOutcome):
-                key = outcome.key
-            else:
-                key = _new_key()
-                self._service.remember(key, outcome.content(), _about(outcome))
-            self._service.finish(key, outcome.output_tokens, outcome.finished)
+            while self._service.snapshot().pending >= MOST_PENDING and not self._closed:
+                await asyncio.sleep(PAUSE_S)
+            self._tell(outcome)
 
     def models(self) -> Models:
         """What predictions are made from.
@@ -155,6 +157,14 @@ class Engine:
         if health.status != "ready":
             raise NotReadyError(f"the predictor is {health.status}; try again in a moment")
 
+    def _tell(self, outcome: KeyOutcome | PromptOutcome) -> None:
+        if isinstance(outcome, KeyOutcome):
+            key = outcome.key
+        else:
+            key = _new_key()
+            self._service.remember(key, outcome.content(), _about(outcome))
+        self._service.finish(key, outcome.output_tokens, outcome.finished)
+
     async def _predict(self, asked: Asked) -> Prediction:
         key, began = _new_key(), time.monotonic()
         self._waiting[key] = None
@@ -164,7 +174,7 @@ class Engine:
         if isinstance(law, Explained):
             level = law.level
         else:
-            late = time.monotonic() - began >= self._config.deadline_s
+            late = time.monotonic() - began > 0.9 * self._config.deadline_s  # timers are coarse
             level = FallbackLevel.DEADLINE if late else FallbackLevel.UNAVAILABLE
         return self._answering.answer(key, asked, law or self._prior(asked.model), level)
 
