@@ -17,7 +17,9 @@ def test_python_blocks_run(name: str) -> None:
     exec("\n".join(blocks), {})
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/kernel.md", "bench/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/kernel.md", "docs/predictor_service.md", "bench/README.md"]
+)
 def test_links_lead_somewhere(name: str) -> None:
     file = ROOT / name
     for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
