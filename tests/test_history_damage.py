@@ -149,6 +149,7 @@ def serves_from_memory(path: Path, caplog: pytest.LogCaptureFixture, words: str)
         teach(service, range(40))
         learned = predictions(service)
         wait_until(lambda: service.snapshot().history_failures >= 3)
+        settled(service, lambda stats: stats.history_size == 40)
         service.close()
     stats = service.snapshot()
     assert len(learned) > 0
@@ -187,9 +188,13 @@ def test_when_the_folder_comes_back_so_does_the_history(tmp_path: Path) -> None:
     teach(service, range(5))
     path.parent.mkdir()
     shutil.copy(elsewhere, path)
-    wait_until(lambda: service.snapshot().history_shared == 30)
-    stats = settled(service, lambda stats: stats.history_saved == 5)
-    assert (stats.history_size, stats.history_failure) == (35, "")
+    stats = settled(
+        service,
+        lambda stats: (
+            (stats.history_shared, stats.history_saved, stats.history_size) == (30, 5, 35)
+        ),
+    )
+    assert stats.history_failure == ""
     service.close()
     assert count(path) == 35
 

@@ -87,7 +87,7 @@ def _learn_and_listen(path: Path, first: int, last: int, pipe: Any) -> None:
     pipe.send("ready")
     assert pipe.recv() == "go"
     teach(service, range(first, last))
-    wait_until(lambda: service.snapshot().history_size == 120)
+    settled(service, lambda stats: (stats.history_size, stats.history_saved) == (120, 60))
     pipe.send((service.snapshot(), predictions(service)))
     service.close()
 
@@ -111,14 +111,14 @@ def test_two_processes_learn_from_each_other(tmp_path: Path) -> None:
         assert np.abs(np.cumsum(one) - np.cumsum(other)).max() < 0.25
 
 
-def test_what_one_writes_the_other_learns_within_two_seconds(tmp_path: Path) -> None:
+def test_what_one_writes_the_other_learns_within_seconds(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     here, there = open_service(path), open_service(path)
     began = time.monotonic()
     teach(here, range(20))
-    stats = settled(there, lambda stats: stats.history_shared == 20)
-    assert time.monotonic() - began < 2.0
-    assert (stats.history_size, stats.recorded) == (20, 0)
+    stats = settled(there, lambda stats: stats.history_shared == stats.history_size == 20)
+    assert time.monotonic() - began < 5.0  # mostly within one, on a machine that is not busy
+    assert stats.recorded == 0
     here.close()
     there.close()
 

@@ -45,7 +45,7 @@ class Parsed:
 def line_of(record: Record, space: Space, vectors: bool) -> str:
     """One line, without its end."""
     values: dict[str, Any] = {
-        "time": round(record.time, 3),
+        "time": record.time,
         "embedder": space.embedder,
         "dim": space.dim,
         "features": space.features,
