@@ -54,6 +54,8 @@ def test_every_variable_is_read() -> None:
         ("SAGESCHED_COST", "1,1"),
         ("SAGESCHED_COST", "cheap"),
         ("SAGESCHED_EMBEDDER", "oracle"),
+        ("SAGESCHED_EMBEDDER", "sentence-transformers:"),
+        ("SAGESCHED_EMBEDDER", "hashed:words"),
         ("SAGESCHED_DEADLINE_MS", "soon"),
         ("SAGESCHED_DEADLINE_MS", "0"),
         ("SAGESCHED_HISTORY", "0"),
@@ -76,3 +78,10 @@ def test_a_bad_value_is_an_error_that_names_the_variable(name: str, value: str) 
 def test_an_unknown_variable_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"SAGESCHED_DAIL.*SAGESCHED_DIAL"):
         read_settings({"SAGESCHED_DAIL": "3"})
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "model:some/folder", "sentence-transformers:maker/small-model"]
+)
+def test_embedders_may_name_a_model(name: str) -> None:
+    assert read_settings({"SAGESCHED_EMBEDDER": name}).embedder == name

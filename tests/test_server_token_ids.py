@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from .serving import model_directory
-from .test_server_order import WARM_UP, one_slot
+from .serving import model_directory, start_server
+from .test_server_order import WARM_UP
 from .traffic import Job, completion_order, long_prompt, our_metrics, run_spaced, short_prompt
 
 pytestmark = pytest.mark.server
@@ -23,8 +23,12 @@ def as_ids(jobs: list[Job]) -> list[Job]:
     return jobs
 
 
-def test_gittins_serves_the_short_kind_first_by_token_ids() -> None:
-    with one_slot("gittins", "--skip-tokenizer-init", "--enable-metrics") as server:
+@pytest.mark.parametrize("embedder", ["auto", "model"])
+def test_gittins_serves_the_short_kind_first_by_token_ids(embedder: str) -> None:
+    args = ["--schedule-policy", "gittins", "--max-running-requests", "1"]
+    args += ["--skip-tokenizer-init", "--enable-metrics"]
+    env = {"SAGESCHED_DEADLINE_MS": "5000", "SAGESCHED_EMBEDDER": embedder}
+    with start_server(*args, env=env) as server:
         known = [Job(f"s{i}", short_prompt(i), 3 + i % 4) for i in range(WARM_UP)]
         known += [Job(f"l{i}", long_prompt(i), 150 + 10 * i) for i in range(WARM_UP)]
         done = asyncio.run(run_spaced(server.url, as_ids(known), gap_s=0.0))

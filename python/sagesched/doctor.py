@@ -97,8 +97,12 @@ def _settings() -> Iterator[Finding]:
 def _embedder() -> Iterator[Finding]:
     from sagesched.plugin.settings import read_settings
     from sagesched.predict import make_embedder
+    from sagesched.predict.registry import SERVED_MODEL
 
     wanted = read_settings().embedder
+    if wanted == SERVED_MODEL:
+        yield Finding("embedder", "the served model's input embeddings, read when it is served")
+        return
     embedder = make_embedder(wanted)
     fell_back = wanted == "auto" and embedder.name != "wordllama"
     yield Finding(

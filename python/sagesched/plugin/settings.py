@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sagesched.cost import CostModel
 from sagesched.gittins import simd_levels
-from sagesched.predict.registry import embedder_names
+from sagesched.predict.registry import known_embedder
 
 POLICY = "gittins"
 
@@ -51,7 +51,8 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 6)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
-    "SAGESCHED_EMBEDDER": "auto, wordllama or hashed (default auto)",
+    "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "
+    "model's input embeddings), model:FOLDER or sentence-transformers:MODEL (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
     "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
     "SAGESCHED_HISTORY_FILE": "SQLite file in which the history outlives a restart; servers "
@@ -81,7 +82,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         dial=_number(env, "SAGESCHED_DIAL", base.dial),
         cost=_cost(env, "SAGESCHED_COST"),
-        embedder=_choice(env, "SAGESCHED_EMBEDDER", embedder_names(), base.embedder),
+        embedder=_embedder(env, "SAGESCHED_EMBEDDER", base.embedder),
         deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
         history_file=_file(env, "SAGESCHED_HISTORY_FILE"),
@@ -117,6 +118,13 @@ def _choice(env: Mapping[str, str], name: str, choices: Sequence[str], default: 
         names = ", ".join(filter(None, choices))
         raise ValueError(f"{name}={text!r}: expected one of {names}")
     return text
+
+
+def _embedder(env: Mapping[str, str], name: str, default: str) -> str:
+    try:
+        return known_embedder(env.get(name, "").strip() or default)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _cost(env: Mapping[str, str], name: str) -> CostModel | None:

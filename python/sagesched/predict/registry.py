@@ -34,25 +34,62 @@ def _auto() -> Embedder:
         return _hashed()
 
 
+def _model(model: str) -> Embedder:
+    from sagesched.predict.model_embeddings import ModelEmbedder
+
+    return ModelEmbedder(model)
+
+
+def _sentence_transformers(model: str) -> Embedder:
+    from sagesched.predict.sentence_transformers import SentenceTransformersEmbedder
+
+    return SentenceTransformersEmbedder(model)
+
+
 _FACTORIES: dict[str, Callable[[], Embedder]] = {
     "auto": _auto,
     "wordllama": _wordllama,
     "hashed": _hashed,
 }
+_OF_MODELS: dict[str, Callable[[str], Embedder]] = {
+    "model": _model,
+    "sentence-transformers": _sentence_transformers,
+}
+SERVED_MODEL = "model"
 
 
 def embedder_names() -> list[str]:
-    """Names that `make_embedder` knows."""
-    return list(_FACTORIES)
+    """What `make_embedder` takes; MODEL stands for a folder or a model's name."""
+    return [*_FACTORIES, SERVED_MODEL, *(f"{name}:MODEL" for name in _OF_MODELS)]
 
 
-def make_embedder(name: str = "auto") -> Embedder:
-    """Load an embedder; "auto" takes WordLlama where it is installed, else hashed words.
+def known_embedder(name: str) -> str:
+    """The name itself.
 
     Raises:
-        ValueError: unknown name.
-        ImportError: the embedder asked for is not installed.
+        ValueError: `make_embedder` does not know it.
     """
-    if name not in _FACTORIES:
-        raise ValueError(f"unknown embedder {name!r}; choose one of: {', '.join(_FACTORIES)}")
-    return _FACTORIES[name]()
+    kind, _, model = name.partition(":")
+    if name not in _FACTORIES and name != SERVED_MODEL and not (kind in _OF_MODELS and model):
+        raise ValueError(f"unknown embedder {name!r}; choose one of: {', '.join(embedder_names())}")
+    return name
+
+
+def make_embedder(name: str = "auto", served_model: str | None = None) -> Embedder:
+    """Load an embedder; "auto" takes WordLlama where it is installed, else hashed words.
+
+    Args:
+        name: one of `embedder_names`.
+        served_model: the folder or name that "model" means.
+
+    Raises:
+        ValueError: unknown name, or "model" where no model is served.
+        ImportError: the embedder asked for is not installed.
+        OSError: its model cannot be read.
+    """
+    kind, _, model = known_embedder(name).partition(":")
+    if kind in _FACTORIES:
+        return _FACTORIES[kind]()
+    if not (model := model or served_model or ""):
+        raise ValueError("no model is served here; name one: model:FOLDER")
+    return _OF_MODELS[kind](model)

@@ -106,7 +106,7 @@ class Worker:
             self.embedder = predictor.embedder.name
         except Exception as error:
             self._errors.note("building the predictor", error)
-            self.failure = describe(error)
+            self.failure = f"{describe(error)}: {error}"  # no prompt has been seen yet
             return None
         keeper = self._make_keeper(predictor)
         handler = OperationHandler(predictor, self._counters, self._errors, archive=keeper)

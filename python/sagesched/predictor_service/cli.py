@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sagesched.plugin.settings import Settings, read_settings
-from sagesched.predict.registry import embedder_names, make_embedder
+from sagesched.predict.registry import embedder_names, known_embedder, make_embedder
 from sagesched.predictor_service.auth import TOKEN_VARIABLE, require_token
 
 PORT = 8571
@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(SAGESCHED_HISTORY_FILE; none)",
     )
     parser.add_argument(
-        "--embedder", choices=embedder_names(), help="what compares prompts (SAGESCHED_EMBEDDER)"
+        "--embedder",
+        metavar="NAME",
+        help=f"what compares prompts: {', '.join(embedder_names())} (SAGESCHED_EMBEDDER)",
     )
     parser.add_argument(
         "--context-length",
@@ -86,7 +88,7 @@ def with_flags(settings: Settings, options: argparse.Namespace) -> Settings:
     _require("--port", options.port, 0, 65535)
     _require("--context-length", options.context_length, 1, MOST_CONTEXT)
     if options.embedder is not None:
-        settings = replace(settings, embedder=options.embedder)
+        settings = replace(settings, embedder=known_embedder(options.embedder))
     if options.history is not None:
         _require("--history", options.history, 1, MOST_RECORDS)
         settings = replace(settings, history_records=options.history)

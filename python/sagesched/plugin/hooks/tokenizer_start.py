@@ -49,7 +49,7 @@ def _make_state(settings: Settings, manager: Any) -> TokenizerState:
         name = "hashed"  # ids are hashed whatever it is; so into more dimensions
 
     def make_predictor() -> LengthPredictor:
-        embedder = make_embedder(name)
+        embedder = make_embedder(name, manager.model_path)
         return LengthPredictor(
             embedder, LengthGrid(context_length), capacity=settings.history_records
         )
