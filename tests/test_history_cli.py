@@ -256,7 +256,7 @@ def test_errors_are_words_and_an_exit_status(tmp_path: Path, capsys: Output) -> 
         (("prune", "--file", missing, "--keep", "1"), "no such file"),
         (("prune", "--file", missing), "say which"),
         (("import", "--file", missing, "absent.jsonl"), "absent.jsonl"),
-        (("import", "--file", missing, data, "--embedder", "oracle"), "no embedder 'oracle'"),
+        (("import", "--file", missing, data, "--embedder", "oracle"), "unknown embedder 'oracle'"),
         (("import", "--file", missing, "-", "--strict"), "not standard input"),
         (("import", "--file", tmp_path / "no" / "x.db", data), "No such file"),
     ):

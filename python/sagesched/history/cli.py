@@ -58,7 +58,7 @@ def _add_export(parts: Any) -> None:
 def _add_import(parts: Any) -> None:
     add = _part(parts, "import", "add records from JSON lines", IMPORT)
     add.add_argument("input", metavar="IN", help="JSON lines, gzipped or not; - is standard input")
-    add.add_argument("--embedder", default="auto", help="auto, wordllama or hashed (auto)")
+    add.add_argument("--embedder", default="auto", help="as SAGESCHED_EMBEDDER (auto)")
     add.add_argument("--store-prompts", action="store_true", help="store the prompts' text, too")
     add.add_argument(
         "--strict",

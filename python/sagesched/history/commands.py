@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from sagesched.history import exporting, importing, pruning
 from sagesched.history import info as info_
 from sagesched.history.errors import HistoryError, opened
-from sagesched.predict.registry import embedder_names
+from sagesched.predict.registry import known_embedder
 
 
 def info(options: argparse.Namespace) -> int:
@@ -33,9 +33,7 @@ def export(options: argparse.Namespace) -> int:
 
 def import_(options: argparse.Namespace) -> int:
     """Read JSON lines; fails where there was no good one."""
-    if options.embedder not in embedder_names():
-        names = ", ".join(embedder_names())
-        raise HistoryError(f"no embedder {options.embedder!r}; there are {names}")
+    known_embedder(options.embedder)  # before a file is made
     if options.strict:
         importing.check(options.input)
     bad = importing.BadLines()
