@@ -34,6 +34,8 @@ PROMPT_CHARS = 2_000  # about 500 tokens
 TASKS = {"Classify the sentiment of this review": 4, "Write a long story about this": 900}
 WORDS = ("river", "engine", "market", "garden", "letter", "winter", "signal", "copper", "theory")
 HEALTH_EVERY_S = 0.02
+LOADS = ((32, 1, 100.0), (32, 1, 300.0), (1, 1, 0.0), (8, 1, 0.0), (32, 1, 0.0), (4, 32, 0.0))
+"""Connections, prompts a request, requests a second (0: as fast as they are answered)."""
 FIELDS = {"size_bucket", "risk_score", "confidence_score", "fallback_level", "quantiles", "key"}
 
 
@@ -132,8 +134,14 @@ class Load:
     wall_s: float
 
 
-async def load(service: Service, connections: int, per_request: int, duration_s: float) -> Load:
-    """Ask for predictions of `per_request` prompts at a time over some connections."""
+async def load(
+    service: Service, connections: int, per_request: int, rate: float, duration_s: float
+) -> Load:
+    """Ask for predictions of `per_request` prompts at a time over some connections.
+
+    Each connection asks again when it has its answer, or, with a rate of requests a second, at
+    random times; what is late then is measured from when it should have been sent.
+    """
     rng = random.Random(connections)
     batches = [
         [{"prompt": prompt(rng.choice(list(TASKS)), rng)} for _ in range(per_request)]
@@ -145,23 +153,21 @@ async def load(service: Service, connections: int, per_request: int, duration_s:
     health: list[float] = []
 
     async def ask(method: str, path: str, into: list[float], pause_s: float) -> None:
-        connection = await service.connect()
-        while time.perf_counter() < until:
-            body = rng.choice(bodies) if method == "POST" else b""
-            began = time.perf_counter()
-            await connection.ask(method, path, body)
-            into.append(time.perf_counter() - began)
-            if pause_s:
-                await asyncio.sleep(pause_s)
+        connection, due = await service.connect(), time.perf_counter()
+        while due < until:
+            due = due + rng.expovariate(1.0 / pause_s) if pause_s else time.perf_counter()
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            await connection.ask(method, path, rng.choice(bodies) if method == "POST" else b"")
+            into.append(time.perf_counter() - due)
         connection.close()
 
-    began = time.perf_counter()
-    askers = [ask("POST", "/predict", seconds, 0.0) for _ in range(connections)]
+    began, pause_s = time.perf_counter(), connections / rate if rate else 0.0
+    askers = [ask("POST", "/predict", seconds, pause_s) for _ in range(connections)]
     await asyncio.gather(*askers, ask("GET", "/health", health, HEALTH_EVERY_S))
     return Load(seconds, health, time.perf_counter() - began)
 
 
-def row(connections: int, per_request: int, found: Load) -> list[str]:
+def row(connections: int, per_request: int, rate: float, found: Load) -> list[str]:
     """One row of the table."""
     ms = 1000 * np.quantile(found.seconds, [0.5, 0.99])
     health = 1000 * np.quantile(found.health, [0.5, 0.99])
@@ -169,6 +175,7 @@ def row(connections: int, per_request: int, found: Load) -> list[str]:
     return [
         str(connections),
         str(per_request),
+        f"{rate:,.0f}/s" if rate else "as fast as answered",
         f"{predictions:,.0f}",
         f"{ms[0]:.1f} ms",
         f"{ms[1]:.1f} ms",
@@ -181,11 +188,9 @@ async def measure(service: Service, duration_s: float) -> list[list[str]]:
     """All rows."""
     await prepare(service)
     rows = []
-    for connections, per_request in ((1, 1), (8, 1), (32, 1), (128, 1), (4, 32)):
-        await load(service, connections, per_request, 1.0)
-        rows.append(
-            row(connections, per_request, await load(service, connections, per_request, duration_s))
-        )
+    for load_of in LOADS:
+        await load(service, *load_of, 1.0)
+        rows.append(row(*load_of, await load(service, *load_of, duration_s)))
     return rows
 
 
@@ -196,7 +201,7 @@ def main() -> None:
     options = parser.parse_args()
     with serving() as service:
         rows = asyncio.run(measure(service, options.seconds))
-    head = ["connections", "prompts a request", "predictions/s", "p50", "p99"]
+    head = ["connections", "prompts a request", "asked", "predictions/s", "p50", "p99"]
     head += ["/health p50 meanwhile", "p99"]
     setting = (
         f"commit {commit()}, {hardware()}; WordLlama, {RECORDS:,} records, prompts of "

@@ -11,7 +11,7 @@ from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.predict.defaults import cold_start_pmf
 from sagesched.predict.hashed import HashedEmbedder
-from sagesched.predictor_service.answer import Answering, bucket_of
+from sagesched.predictor_service.answer import QUANTILES, Answering, bucket_of, quantiles
 from sagesched.predictor_service.explained import Explained, ExplainingPredictor
 from sagesched.predictor_service.schema import Asked, FallbackLevel, Prediction
 
@@ -19,12 +19,16 @@ GRID = LengthGrid(8192)
 ANSWERING = Answering(GRID, CostModel())
 
 
-def answer(lengths: dict[int, float], asked: Asked | None = None) -> Prediction:
+def law_of(lengths: dict[int, float]) -> LengthDistribution:
     pmf = np.zeros(len(GRID))
     for tokens, probability in lengths.items():
         pmf[GRID.bin_of(tokens)] += probability
-    law = LengthDistribution(GRID, pmf)
-    return ANSWERING.answer("k", asked or Asked(prompt="x" * 40), law, FallbackLevel.GLOBAL)
+    return LengthDistribution(GRID, pmf)
+
+
+def answer(lengths: dict[int, float], asked: Asked | None = None) -> Prediction:
+    asked = asked or Asked(prompt="x" * 40)
+    return ANSWERING.answer("k", asked, law_of(lengths), FallbackLevel.GLOBAL)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,8 @@ def test_every_answer_is_consistent(
     lengths = list(found.quantiles.values())
     assert lengths == sorted(lengths)
     assert lengths[0] >= 1
+    law = law_of({tokens: weight / total for tokens, weight in weights.items()})
+    assert quantiles(law) == {q: law.quantile(q) for q in QUANTILES}
     assert lengths[-1] <= 8192
     assert 0.0 <= found.risk_score <= 0.5 + 1e-9
     assert 0.0 <= found.confidence_score <= 1.0
@@ -112,4 +118,4 @@ def test_records_are_counted_as_they_are_kept() -> None:
     predictor = ExplainingPredictor(HashedEmbedder(), GRID, 20)
     for n, vector in enumerate(predictor.embed([f"p {n}" for n in range(50)])):
         predictor.record(vector, 10, True, "old" if n < 40 else "new")
-    assert predictor.records == {"old": 10, "new": 10}
+    assert predictor.tally.groups == {"old": 10, "new": 10}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,14 @@ from sagesched.predict.token_ids import Content, embed_contents
 from sagesched.predict.trend import Trend
 
 _NO_FLAGS = np.zeros(0, dtype=bool)
+
+
+class Near(NamedTuple):
+    """Records near to a prompt, best first: [k] cosines and slots; and what cosine is usual."""
+
+    cosine: NDArray[np.float32]
+    slots: NDArray[np.int64]
+    usual: float
 
 
 @dataclass(frozen=True)
@@ -158,8 +167,12 @@ class LengthPredictor:
         for i, origin in zip(range(len(vectors)), origins, strict=True):
             near = Neighbours(found.cosine[i], found.slots[i])
             near = self._with_own(near, places[i], origin.tenant)
+            self.notice(Near(near.cosine, near.slots, float(usual[i])))
             laws.append(self._one(near, float(usual[i]), float(standing[i]), origin))
         return [LengthDistribution(self.grid, law) for law in laws]
+
+    def notice(self, near: Near) -> None:
+        """Called once for each prompt of `predict_from`, in order: for sub-classes to look at."""
 
     def record(
         self,

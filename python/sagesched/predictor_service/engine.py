@@ -116,7 +116,7 @@ class Engine:
         """
         self._require_ready()
         # One step for the interpreter: the service's thread may be counting.
-        records = {} if self._predictor is None else dict(self._predictor.records)
+        records = {} if self._predictor is None else dict(self._predictor.tally.groups)
         stats = self._service.snapshot()
         return Models(
             embedder=stats.embedder,
@@ -180,7 +180,7 @@ class Engine:
 
     def _prior(self, group: str) -> LengthDistribution:
         """What was last expected of the group's requests; for who gets no prediction."""
-        priors = {} if self._predictor is None else self._predictor.priors
+        priors = {} if self._predictor is None else self._predictor.latest_priors
         return priors.get(group) or priors.get("") or self._nothing_known
 
     def _take_off(self, keys: Sequence[str]) -> None:

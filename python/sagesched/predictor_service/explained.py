@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from sagesched.lengths import Floats, LengthDistribution, LengthGrid
+from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.predict import Embedder, LengthPredictor
 from sagesched.predict.base import Vectors
-from sagesched.predict.history import Neighbours
-from sagesched.predict.scale import Origin
+from sagesched.predict.predictor import Near
 from sagesched.predictor_service.schema import FallbackLevel
 
 ENOUGH = {FallbackLevel.TENANT: 30, FallbackLevel.GROUP: 30, FallbackLevel.GLOBAL: 8}
@@ -36,24 +35,60 @@ class Explained(LengthDistribution):
         return explained
 
 
+class Tally:
+    """How many of the most recent outcomes each group and tenant has.
+
+    Attributes:
+        groups: outcomes by group; may be read by any thread.
+        learned: outcomes ever.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.groups: Counter[str] = Counter()
+        self.learned = 0
+        self._tenants: Counter[str] = Counter()
+        self._recent: deque[tuple[str, str]] = deque()
+        self._capacity = capacity
+
+    def add(self, group: str, tenant: str) -> None:
+        """One more outcome; beyond the capacity the oldest one is forgotten."""
+        if len(self._recent) == self._capacity:
+            old_group, old_tenant = self._recent.popleft()
+            _take_one(self.groups, old_group)
+            _take_one(self._tenants, old_tenant)
+        self._recent.append((group, tenant))
+        self.groups[group] += 1
+        self._tenants[tenant] += 1
+        self.learned += 1
+
+    def level(self, group: str, tenant: str, alike: int) -> FallbackLevel:
+        """What an answer rests on that found so many prompts alike."""
+        known = {
+            FallbackLevel.TENANT: self._tenants[tenant] if tenant else 0,
+            FallbackLevel.GROUP: self.groups[group] if group else 0,
+            FallbackLevel.GLOBAL: len(self._recent),
+        }
+        if known[FallbackLevel.GLOBAL] < ENOUGH[FallbackLevel.GLOBAL]:
+            return FallbackLevel.COLD_START
+        if alike >= ENOUGH_ALIKE:
+            return FallbackLevel.NEIGHBOURS
+        return next(level for level, least in ENOUGH.items() if known[level] >= least)
+
+
 class ExplainingPredictor(LengthPredictor):
     """A `LengthPredictor` whose distributions are `Explained`.
 
     Attributes:
-        priors: of groups, some outcomes old; to be read by anyone.
-        records: finished requests in the history by group; to be read by anyone.
+        tally: of what it has learned.
+        latest_priors: of groups, some outcomes old; may be read by any thread.
     """
 
     def __init__(self, embedder: Embedder, grid: LengthGrid, capacity: int) -> None:
         super().__init__(embedder, grid, capacity)
-        self.priors: dict[str, LengthDistribution] = {}
-        self.records: Counter[str] = Counter()
-        self._tenants: Counter[str] = Counter()
-        self._learned = 0
+        self.tally = Tally(capacity)
+        self.latest_priors: dict[str, LengthDistribution] = {}
         self._prior_from: dict[str, int] = {}  # outcomes learned when it was computed
         self._alike: list[int] = []  # of the predictions in progress
-        self._recent: deque[tuple[str, str]] = deque()
-        self._capacity = capacity
 
     def predict_from(
         self,
@@ -67,8 +102,12 @@ class ExplainingPredictor(LengthPredictor):
         nobody = [""] * len(laws)
         for group in set(groups or nobody):
             self._keep_prior(group)
-        levels = map(self._level, groups or nobody, tenants or nobody, self._alike)
+        levels = map(self.tally.level, groups or nobody, tenants or nobody, self._alike)
         return list(map(Explained.of, laws, levels))
+
+    def notice(self, near: Near) -> None:
+        """Notes how many finished requests were alike."""
+        self._alike.append(int((near.cosine - near.usual >= ALIKE * (1.0 - near.usual)).sum()))
 
     def record(
         self,
@@ -81,45 +120,17 @@ class ExplainingPredictor(LengthPredictor):
         """See `LengthPredictor.record`."""
         learned = super().record(vector, output_tokens, finished, group, tenant)
         if learned:
-            self._count(group, tenant)
+            self.tally.add(group, tenant)
         return learned
 
     def _keep_prior(self, group: str) -> None:
-        if self._learned - self._prior_from.get(group, -PRIOR_EVERY) < PRIOR_EVERY:
+        if self.tally.learned - self._prior_from.get(group, -PRIOR_EVERY) < PRIOR_EVERY:
             return
-        if len(self.priors) >= MOST_PRIORS:
-            self.priors.clear()
+        if len(self.latest_priors) >= MOST_PRIORS:
+            self.latest_priors.clear()
             self._prior_from.clear()
-        self.priors[group] = self.prior(group)
-        self._prior_from[group] = self._learned
-
-    def _count(self, group: str, tenant: str) -> None:
-        self._learned += 1
-        if len(self._recent) == self._capacity:
-            old_group, old_tenant = self._recent.popleft()
-            _take_one(self.records, old_group)
-            _take_one(self._tenants, old_tenant)
-        self._recent.append((group, tenant))
-        self.records[group] += 1
-        self._tenants[tenant] += 1
-
-    def _one(self, found: Neighbours, usual: float, standing: float, origin: Origin) -> Floats:
-        """Called once for each prediction; notes how many finished requests were alike."""
-        alike = found.cosine - usual >= ALIKE * (1.0 - usual)
-        self._alike.append(int(alike.sum()))
-        return super()._one(found, usual, standing, origin)
-
-    def _level(self, group: str, tenant: str, alike: int) -> FallbackLevel:
-        known = {
-            FallbackLevel.TENANT: self._tenants[tenant] if tenant else 0,
-            FallbackLevel.GROUP: self.records[group] if group else 0,
-            FallbackLevel.GLOBAL: len(self._recent),
-        }
-        if known[FallbackLevel.GLOBAL] < ENOUGH[FallbackLevel.GLOBAL]:
-            return FallbackLevel.COLD_START
-        if alike >= ENOUGH_ALIKE:
-            return FallbackLevel.NEIGHBOURS
-        return next(level for level, least in ENOUGH.items() if known[level] >= least)
+        self.latest_priors[group] = self.prior(group)
+        self._prior_from[group] = self.tally.learned
 
 
 def _take_one(counts: Counter[str], name: str) -> None:
