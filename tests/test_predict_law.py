@@ -14,16 +14,14 @@ GRID = LengthGrid(32768)
 AT = (np.log(GRID.edges) - 5.0) / 1.2
 TRACE = 1e-12
 
-Evidence = tuple[Floats, Floats, float]
 
-
-def reference(prior: Floats, shift: float, finished: Floats, evidence: list[Evidence]) -> Floats:
+def reference(prior: Floats, shift: float, evidence: list[scores.Evidence]) -> Floats:
     cdf = np.concatenate(([0.0], np.cumsum(prior)))
     moved = np.interp(scores.EDGES - shift, scores.EDGES, cdf)
     moved[0], moved[-1] = 0.0, cdf[-1]
     law = np.maximum(np.diff(moved), TRACE)
     law /= law.sum()
-    for score, weight, strength in evidence:
+    for score, weight, finished, strength in evidence:
         events, censored = (
             np.bincount(scores.bins_of(score), np.where(of, weight, 0.0), scores.BINS)
             for of in (finished, ~finished)
@@ -41,33 +39,38 @@ def reference(prior: Floats, shift: float, finished: Floats, evidence: list[Evid
 def test_the_law_is_that_of_the_formulas(seed: int) -> None:
     random = np.random.default_rng(seed)
     k = int(random.integers(0, 200))
-    finished = random.random(k) < 0.8
     evidence = [
-        (random.normal(0, 4, k), random.exponential(1, k) * (random.random(k) < 0.5), strength)
+        (
+            random.normal(0, 4, k),
+            random.exponential(1, k) * (random.random(k) < 0.5),
+            random.random(k) < 0.8,
+            strength,
+        )
         for strength in (2.0, 0.1)
     ]
     prior = scores.cold_start()
     for shift in (0.0, 0.37, -3.2, 30.0):
-        law = _core.length_law(scores.MOST, prior, shift, AT, finished, evidence)
-        assert law == pytest.approx(reference(prior, shift, finished, evidence), rel=1e-6, abs=1e-9)
+        law = _core.length_law(scores.MOST, prior, shift, AT, evidence)
+        assert law == pytest.approx(reference(prior, shift, evidence), rel=1e-6, abs=1e-9)
         assert law.sum() == pytest.approx(1.0)
         assert (law > 0.0).all()
 
 
 def test_scores_beyond_the_grid_count_at_its_end() -> None:
     prior, flags = scores.cold_start(), np.ones(2, dtype=bool)
-    beyond = [(np.array([1e300, -1e300]), np.ones(2), 0.01)]
-    at_the_end = [(np.array([11.999, -11.999]), np.ones(2), 0.01)]
-    far, near = (_core.length_law(12.0, prior, 0.0, AT, flags, e) for e in (beyond, at_the_end))
+    beyond = [(np.array([1e300, -1e300]), np.ones(2), flags, 0.01)]
+    at_the_end = [(np.array([11.999, -11.999]), np.ones(2), flags, 0.01)]
+    far, near = (_core.length_law(12.0, prior, 0.0, AT, e) for e in (beyond, at_the_end))
     assert far.tolist() == near.tolist()
 
 
 def test_what_is_no_evidence_is_refused() -> None:
     prior, flags, one = scores.cold_start(), np.ones(1, dtype=bool), np.ones(1)
-    for evidence in ([(one * np.nan, one, 1.0)], [(one, one * np.inf, 1.0)], [(one, one, 0.0)]):
+    bad = (one * np.nan, one, 1.0), (one, one * np.inf, 1.0), (one, one, 0.0)
+    for score, weight, strength in bad:
         with pytest.raises(ValueError, match=r"finite|positive"):
-            _core.length_law(12.0, prior, 0.0, AT, flags, evidence)
+            _core.length_law(12.0, prior, 0.0, AT, [(score, weight, flags, strength)])
     with pytest.raises(ValueError, match="expected"):
-        _core.length_law(12.0, prior, 0.0, AT, flags, [(np.ones(2), one, 1.0)])
+        _core.length_law(12.0, prior, 0.0, AT, [(np.ones(2), one, flags, 1.0)])
     with pytest.raises(ValueError, match="shift finite"):
-        _core.length_law(12.0, prior, np.nan, AT, flags, [])
+        _core.length_law(12.0, prior, np.nan, AT, [])

@@ -16,7 +16,7 @@ GRID = LengthGrid(8192)
 
 
 def law(prior: Floats, shift: float, scale: Scale) -> Floats:
-    return scores.law(prior, shift, scale, np.log(GRID.edges), np.zeros(0, dtype=bool), [])
+    return scores.law(prior, shift, scale, np.log(GRID.edges))
 
 
 def test_a_score_becomes_the_tokens_it_was_made_of() -> None:

@@ -46,14 +46,14 @@ void shift_by(Values& law, double places) {
     normalise(law.data(), law.size());
 }
 
-void update(Values& law, const ScoreGrid& grid, const Evidence& evidence, const bool* finished) {
+void update(Values& law, const ScoreGrid& grid, const Evidence& evidence) {
     Values ended(grid.bins, 0.0), censored(grid.bins, 0.0);
     const double per_score = static_cast<double>(grid.bins) / (2.0 * grid.most);
     const auto last = static_cast<double>(grid.bins - 1);
     for (std::size_t i = 0; i < evidence.count; ++i) {
         const double place = (evidence.score[i] + grid.most) * per_score;
         const auto bin = static_cast<std::size_t>(std::clamp(place, 0.0, last));
-        (finished[i] ? ended : censored)[bin] += evidence.weight[i];
+        (evidence.finished[i] ? ended : censored)[bin] += evidence.weight[i];
     }
     // From the longest bin down: law[k] becomes the hazard of bin k.
     double at_risk = 0.0, believed = 0.0;
@@ -78,12 +78,12 @@ void update(Values& law, const ScoreGrid& grid, const Evidence& evidence, const 
 }  // namespace
 
 void length_law(const ScoreGrid& grid, const double* prior, double shift,
-                const std::vector<Evidence>& evidence, const bool* finished, const double* at,
-                std::size_t m, double* out) {
+                const std::vector<Evidence>& evidence, const double* at, std::size_t m,
+                double* out) {
     const double per_score = static_cast<double>(grid.bins) / (2.0 * grid.most);
     Values law(prior, prior + grid.bins);
     shift_by(law, shift * per_score);
-    for (const Evidence& one : evidence) update(law, grid, one, finished);
+    for (const Evidence& one : evidence) update(law, grid, one);
     const Values cdf = cumulated(law);
     double below = 0.0;
     for (std::size_t k = 0; k < m; ++k) {

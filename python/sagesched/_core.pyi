@@ -234,8 +234,7 @@ def length_law(
     prior: NDArray[np.float64],
     shift: float,
     at: NDArray[np.float64],
-    finished: NDArray[np.bool_],
-    evidence: list[tuple[NDArray[np.float64], NDArray[np.float64], float]],
+    evidence: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], float]],
 ) -> NDArray[np.float64]:
     """A length distribution from a prior and weighted outcomes; see csrc/include's length_law.h.
 
@@ -244,8 +243,8 @@ def length_law(
         prior: [bins] masses on that grid.
         shift: scores by which the prior is moved first.
         at: [m] right edges of the result's bins, in scores, ascending.
-        finished: [k] of each outcome; False: only known to be longer.
-        evidence: in turn, scores [k] and weights [k], and the strength of what is believed before.
+        evidence: in turn, scores [k] and weights [k] of outcomes, whether each is finished or only
+            known to be longer, and the strength of what is believed before.
 
     Returns:
         float64[m], positive, sums to 1.

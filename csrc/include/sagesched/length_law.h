@@ -16,6 +16,7 @@ struct ScoreGrid {
 struct Evidence {
     const double* score;
     const double* weight;
+    const bool* finished;
     std::size_t count;
     double strength;  // of what was believed before, in outcomes of weight 1
 };
@@ -28,7 +29,7 @@ struct Evidence {
 // Kaplan-Meier estimate whose hazards are shrunk towards those of the prior; see
 // sagesched.predict.survival. O(bins + outcomes) each.
 void length_law(const ScoreGrid& grid, const double* prior, double shift,
-                const std::vector<Evidence>& evidence, const bool* finished, const double* at,
-                std::size_t m, double* out);
+                const std::vector<Evidence>& evidence, const double* at, std::size_t m,
+                double* out);
 
 }  // namespace sagesched

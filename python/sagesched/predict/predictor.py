@@ -24,9 +24,7 @@ from sagesched.predict.records import Records
 from sagesched.predict.scale import Origin, Scale, Scales
 from sagesched.predict.tenancy import Say, Slots
 from sagesched.predict.token_ids import Content, embed_contents
-from sagesched.predict.trend import Trend
-
-_NO_FLAGS = np.zeros(0, dtype=bool)
+from sagesched.predict.trends import OWN_RECORDS, Trends
 
 
 class Near(NamedTuple):
@@ -35,6 +33,19 @@ class Near(NamedTuple):
     cosine: NDArray[np.float32]
     slots: NDArray[np.int64]
     usual: float
+
+    def where(self, chosen: NDArray[np.bool_]) -> Near:
+        """Some of them."""
+        return Near(self.cosine[chosen], self.slots[chosen], self.usual)
+
+
+class Asked(NamedTuple):
+    """A request: where it comes from, its place on the trend, and by how much such requests miss
+    their predictions of late."""
+
+    origin: Origin
+    standing: float
+    shift: float
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,10 @@ class PredictorConfig:
     """Weight of all that is not the same prompt, in draws of the same prompt."""
     other_group: float = 0.3
     """What a neighbour of another group counts, its length in standard scores of its own."""
-    least_own: int = 16
-    """With fewer records of the request's own tenant among its neighbours, more are sought."""
+    foreign_most: float = 8.0
+    """What other tenants' records count together at most, in neighbours that all count."""
+    foreign_until: float = 32.0
+    """Half of it where the tenant has so many records of its own, and so on."""
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
@@ -116,13 +129,14 @@ class LengthPredictor:
         self._records = Records(self.dim, capacity)
         memory = max(1, capacity // FADES_IN)
         self._scales = Scales(memory)
-        self._trend = Trend(self.dim, FEATURES, capacity)
+        self._trends = Trends(self.dim, FEATURES, capacity)
         self._priors = Priors(memory)
         self._say = Say(memory)
         self._centre = np.zeros(capacity + 1)  # of the scale, by number of the origin
         self._spread = np.ones(capacity + 1)
         self._log_edges = np.log(grid.edges)
-        self._to_restand = 0  # records from the first one on that stand on an older trend
+        self._to_restand = 0  # so many records may stand on an older trend
+        self._restand_from = 0
 
     def embed(
         self, contents: Sequence[Content], options: Sequence[Options] | None = None
@@ -160,15 +174,14 @@ class LengthPredictor:
         places = self._places(vectors)
         found = self._history.nearest(places, self.config.neighbours)
         usual = self._history.usual_similarity(places)
-        standing = self._trend.standing(vectors)
         nothing = [""] * len(vectors)
         origins = map(Origin, groups or nothing, tenants or nothing)
         laws = []
         for i, origin in zip(range(len(vectors)), origins, strict=True):
-            near = Neighbours(found.cosine[i], found.slots[i])
-            near = self._with_own(near, places[i], origin.tenant)
-            self.notice(Near(near.cosine, near.slots, float(usual[i])))
-            laws.append(self._one(near, float(usual[i]), float(standing[i]), origin))
+            near = Near(found.cosine[i], found.slots[i], float(usual[i]))
+            self.notice(near)
+            standing = float(self._trends.of(origin.tenant).standing(vectors[i]))
+            laws.append(self._one(places[i], near, standing, origin))
         return [LengthDistribution(self.grid, law) for law in laws]
 
     def notice(self, near: Near) -> None:
@@ -212,7 +225,8 @@ class LengthPredictor:
     def prior(self, group: str = "", tenant: str = "") -> LengthDistribution:
         """What is expected of a prompt that nothing is known of."""
         origin = Origin(group, tenant)
-        return LengthDistribution(self.grid, self._law(origin, 0.0))
+        scale, prior = self._scales.of(origin), self._priors.of(origin)
+        return LengthDistribution(self.grid, scores.law(prior, 0.0, scale, self._log_edges))
 
     def nearest(self, vectors: Vectors) -> Neighbours:
         """The records that a prediction looks at, of vectors[n, self.dim]."""
@@ -226,7 +240,7 @@ class LengthPredictor:
     def _learn(self, vector: Vectors, tokens: int, finished: bool, origin: Origin) -> None:
         # Unfinished at n tokens means n + 1 or more.
         log_tokens = scores.log_tokens(tokens if finished else tokens + 1)
-        standing = float(self._trend.standing(vector))
+        standing = float(self._trends.of(origin.tenant).standing(vector))
         score = self._scales.of(origin).score(log_tokens)
         slot, say = self._slots.take(origin.tenant), self._say.of(origin.tenant)
         self._history.put(slot, self._places(vector[np.newaxis])[0])
@@ -234,11 +248,20 @@ class LengthPredictor:
         self._priors.learn(origin, score - self.config.trend_share * standing, finished, say)
         if finished:
             # Another draw of a known prompt tells the trend little; a flood of them, nothing.
-            if self._trend.learn(vector, score, say / copies):
+            if self._trends.learn(origin.tenant, vector, score, 1.0 / copies, say):
                 self._to_restand = len(self._history)
-            self._restand()
             self._scales.learn(origin, log_tokens, score - standing, say)
         self._note_scale(origin)
+        if self._trends.wants_own(origin.tenant, lambda tenant: len(self._slots.of(tenant))):
+            self._start_own_trend(origin.tenant)
+        self._restand()
+
+    def _start_own_trend(self, tenant: str) -> None:
+        slots = np.array(self._slots.of(tenant), dtype=np.int64)
+        slots = slots[self._records.finished[slots]]
+        weights = 1.0 / self._records.copies(slots)
+        self._trends.add(tenant, self._records.vectors[slots], self._scores(slots), weights)
+        self._to_restand = len(self._history)
 
     def _note_scale(self, origin: Origin) -> Scale:
         scale, number = self._scales.of(origin), self._records.origins.of(origin)
@@ -247,69 +270,93 @@ class LengthPredictor:
         return scale
 
     def _restand(self) -> None:
-        """Records' standings anew, on the trend as it now is; of a long history, a slice a call."""
+        """Records' standings anew, on the trends as they now are; of a long history, a slice a
+        call, round and round."""
         if not self._to_restand:
             return
-        records, end = self._records, self._to_restand
-        start = 0 if end <= RESTAND_AT_ONCE else end - RESTAND_SLICE
-        slots = np.arange(start, end)
-        records.standing[slots] = self._trend.left_out(records.vectors[slots], self._scores(slots))
-        self._to_restand = start
+        size = len(self._history)
+        count = min(size, self._to_restand, RESTAND_SLICE if size > RESTAND_AT_ONCE else size)
+        slots = (self._restand_from + np.arange(count)) % size
+        scores_of, names = self._scores(slots), self._tenants(slots)
+        for tenant in set(names):
+            of = np.array([name == tenant for name in names])
+            vectors = self._records.vectors[slots[of]]
+            standing = self._trends.of(tenant).left_out(vectors, scores_of[of])
+            self._records.standing[slots[of]] = standing
+        self._restand_from = int(slots[-1]) + 1
+        self._to_restand -= count
+
+    def _tenants(self, slots: NDArray[np.int64]) -> list[str]:
+        origins = self._records.origins
+        return [origins.name(number).tenant for number in self._records.origin[slots].tolist()]
 
     def _scores(self, slots: NDArray[np.int64]) -> Floats:
         """Standard scores of records[...], each in the scale of its own origin."""
         records, number = self._records, self._records.origin[slots]
         return (records.log_tokens[slots] - self._centre[number]) / self._spread[number]
 
-    def _with_own(self, found: Neighbours, place: Vectors, tenant: str) -> Neighbours:
-        """With neighbours of the request's own tenant, where others' crowd them out."""
-        own = self._slots.of(tenant)
-        least = min(self.config.least_own, len(own))
-        if not tenant or self._is_own(found.slots, tenant).sum() >= least:
-            return found
-        newest = np.array(list(own)[-MOST_OWN:], dtype=np.int64)
-        slots = newest[~np.isin(newest, found.slots)]
-        cosine = self._history.cosines(place, slots)
-        best = np.argsort(-cosine, kind="stable")[: self.config.neighbours]
-        return Neighbours(
-            np.concatenate([found.cosine, cosine[best]]), np.concatenate([found.slots, slots[best]])
-        )
-
-    def _one(self, found: Neighbours, usual: float, standing: float, origin: Origin) -> Floats:
+    def _one(self, place: Vectors, near: Near, standing: float, origin: Origin) -> Floats:
         """The distribution of one request, float64[m]: the prior of where it comes from, then what
         other tenants' records tell, its own tenant's neighbours, and draws of the very prompt."""
-        config, records, slots = self.config, self._records, found.slots
+        config, own = self.config, len(self._slots.of(origin.tenant))
         self._note_scale(origin)
-        shift = self._scales.shift(origin)
-        moved = config.trend_share * standing + shift
-        if not len(slots):
-            return self._law(origin, moved)
-        score, theirs = self._scores(slots), records.standing[slots]
-        corrected = score + config.trend_share * (standing - theirs) + shift
-        same = found.cosine >= SAME_PROMPT
-        group = self._group_weight(slots, origin.group)
-        near = self._nearness(found.cosine, same, usual) * self._on_trend(theirs - standing) * group
-        own = self._is_own(slots, origin.tenant)
+        asked = Asked(origin, standing, self._scales.shift(origin))
         evidence: list[scores.Evidence] = []
-        if not own.all():
-            foreign = np.where(own, 0.0, np.where(same, group, near))
-            evidence.append((corrected, _effective(foreign), config.prior_strength))
-        neighbours = np.where(own & ~same, near, 0.0)
-        evidence.append((corrected, _effective(neighbours), config.prior_strength))
-        if same.any():
-            draws = np.where(own & same, group, 0.0)
-            evidence.append((score, draws, config.repeat_strength))
-        return self._law(origin, moved, records.finished[slots], evidence)
-
-    def _law(
-        self,
-        origin: Origin,
-        moved: float,
-        finished: NDArray[np.bool_] = _NO_FLAGS,
-        evidence: Sequence[scores.Evidence] = (),
-    ) -> Floats:
+        if own < len(self._history):
+            if own < OWN_RECORDS:
+                most = config.foreign_most / (1.0 + own / config.foreign_until)
+                others = near.where(~self._is_own(near.slots, origin.tenant))
+                evidence += self._foreign(asked, others, most)
+            near = self._nearest_own(place, origin.tenant)
+        evidence += self._own(asked, near)
+        moved = config.trend_share * standing + asked.shift
         scale, prior = self._scales.of(origin), self._priors.of(origin)
-        return scores.law(prior, moved, scale, self._log_edges, finished, evidence)
+        return scores.law(prior, moved, scale, self._log_edges, evidence)
+
+    def _nearest_own(self, place: Vectors, tenant: str) -> Near:
+        """Of the tenant's newest records, so that no others can crowd them out."""
+        slots = np.array(list(self._slots.of(tenant))[-MOST_OWN:], dtype=np.int64)
+        cosine = self._history.cosines(place, slots)
+        usual = float(cosine.mean()) if len(slots) else 0.0
+        best = np.lexsort((slots, -cosine))[: self.config.neighbours]
+        return Near(cosine[best], slots[best], usual)
+
+    def _foreign(self, asked: Asked, near: Near, most: float) -> list[scores.Evidence]:
+        """What other tenants' records tell: as much as `most` equal neighbours, no more."""
+        if not len(near.slots):
+            return []
+        corrected, weights, _ = self._weighed(asked, near)
+        weights = _effective(weights)
+        weights *= min(1.0, most / max(float(weights.sum()), LEAST_GAP))
+        finished = self._records.finished[near.slots]
+        return [(corrected, weights, finished, self.config.prior_strength)]
+
+    def _own(self, asked: Asked, near: Near) -> list[scores.Evidence]:
+        """What the own tenant's neighbours tell, and draws of the very prompt."""
+        if not len(near.slots):
+            return []
+        config, finished = self.config, self._records.finished[near.slots]
+        corrected, weights, same = self._weighed(asked, near)
+        others = _effective(np.where(same, 0.0, weights))
+        evidence = [(corrected, others, finished, config.prior_strength)]
+        if same.any():
+            draws = np.where(same, self._group_weight(near.slots, asked.origin.group), 0.0)
+            score = self._scores(near.slots)
+            evidence.append((score, draws, finished, config.repeat_strength))
+        return evidence
+
+    def _weighed(self, asked: Asked, near: Near) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Of records [k] the scores, corrected by the trend, their weights, and whether they are of
+        the same prompt (which are as near as the nearest other one)."""
+        config = self.config
+        apart = self._records.standing[near.slots] - asked.standing
+        corrected = self._scores(near.slots) - config.trend_share * apart + asked.shift
+        same = near.cosine >= SAME_PROMPT
+        excess = np.maximum(near.cosine - near.usual, 0.0)
+        most = max(float(np.where(same, 0.0, excess).max()), LEAST_GAP)
+        weights = np.minimum(excess / most, 1.0) ** config.sharpness
+        weights *= np.exp(-0.5 * (apart / config.trend_window) ** 2) + config.trend_floor
+        return corrected, weights * self._group_weight(near.slots, asked.origin.group), same
 
     def _is_own(self, slots: NDArray[np.int64], tenant: str) -> NDArray[np.bool_]:
         return self._of_origin(slots, lambda origin: origin.tenant == tenant)
@@ -327,18 +374,6 @@ class LengthPredictor:
             return np.full(len(numbers), test(self._records.origins.name(int(numbers[0]))))
         known, of = np.unique(numbers, return_inverse=True)
         return np.array([test(self._records.origins.name(n)) for n in known.tolist()])[of]
-
-    def _nearness(
-        self, cosine: NDArray[np.float32], same: NDArray[np.bool_], usual: float
-    ) -> Floats:
-        """Of each neighbour [k], in 0 to 1; 1 is the nearest prompt that is not the same one."""
-        excess = np.where(same, 0.0, np.maximum(cosine - usual, 0.0))
-        return np.asarray((excess / max(float(excess.max()), LEAST_GAP)) ** self.config.sharpness)
-
-    def _on_trend(self, apart: Floats) -> Floats:
-        config = self.config
-        near = np.exp(-0.5 * (apart / config.trend_window) ** 2)
-        return np.asarray(near + config.trend_floor)
 
     def _places(self, vectors: Vectors) -> Vectors:
         """Where prompts lie for their neighbours, unit rows [n, embedder.search_dim + 2]: by

@@ -64,6 +64,11 @@ class Records:
         fingerprint = blake2b(vector.tobytes(), digest_size=8).digest()
         return self._count_prompt(slot, (fingerprint, origin.tenant))
 
+    def copies(self, slots: NDArray[np.int64]) -> Floats:
+        """Of each record [k], how many there are of its prompt and tenant."""
+        prompts = [self._prompts[slot] for slot in slots.tolist()]
+        return np.array([self._copies[prompt] for prompt in prompts if prompt], dtype=np.float64)
+
     def _count_prompt(self, slot: int, prompt: _Prompt) -> int:
         old = self._prompts[slot]
         if old is not None:

@@ -104,11 +104,11 @@ class Scales:
         """
         self._all.add(log_tokens, say)
         latest(self._groups, origin.group, lambda: Moments(self._window)).add(log_tokens, say)
-        moments, recent = latest(
+        lengths, surprises = latest(
             self._origins, origin, lambda: (Moments(self._window), Moments(RECENT))
         )
-        moments.add(log_tokens)
-        recent.add(surprise)
+        lengths.add(log_tokens)
+        surprises.add(surprise)
 
     def of(self, origin: Origin) -> Scale:
         """Of a tenant in a group, as far as known; else of the group; else of all together."""

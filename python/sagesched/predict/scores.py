@@ -38,8 +38,9 @@ def cold_start() -> Floats:
     return np.diff(cdf)
 
 
-Evidence = tuple[Floats, Floats, float]
-"""Scores [k] and weights [k] of records, and the strength of what is believed without them."""
+Evidence = tuple[Floats, Floats, NDArray[np.bool_], float]
+"""Of records [k] their scores, their weights, and whether they are finished or only known to be
+longer; and the strength of what is believed without them."""
 
 
 def law(
@@ -47,8 +48,7 @@ def law(
     shift: float,
     scale: Scale,
     log_edges: Floats,
-    finished: NDArray[np.bool_],
-    evidence: Sequence[Evidence],
+    evidence: Sequence[Evidence] = (),
 ) -> Floats:
     """A prior, moved by so many scores and updated by each evidence in turn, in tokens.
 
@@ -57,11 +57,10 @@ def law(
         shift: scores that it moves up.
         scale: between scores and ln(tokens).
         log_edges: [m] ln of the right edges of the result's bins; what lies beyond stops there.
-        finished: [k] of each record; False where it is only known to be longer.
         evidence: see `Evidence`; the update is `sagesched.predict.survival.posterior`.
 
     Returns:
         float64[m], positive, sums to 1.
     """
     at = (log_edges - scale.centre) / scale.spread
-    return _core.length_law(MOST, prior, shift, at, finished, list(evidence))
+    return _core.length_law(MOST, prior, shift, at, list(evidence))

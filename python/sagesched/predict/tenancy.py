@@ -11,8 +11,9 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-MOST_SAY = 10.0
-"""Requests of the others count at most this much more beside a tenant that floods."""
+LEAST_SAY = 0.1
+FEW = 20.0
+"""The say of a tenant falls as the others send some tens of requests, and not below a tenth."""
 MOST_TENANTS = 4096
 
 
@@ -76,10 +77,10 @@ class Slots:
 
 
 class Say:
-    """How much a request counts in what all tenants share: no tenant has more than half the say.
+    """How much a request counts in what all tenants share: a tenant that sends more than half of
+    all requests has together the say of all others, as long as they send one request in 11.
 
-    As long as the others send at least one request in 20; with fewer, their requests count ten
-    times. All weights together sum to the number of requests.
+    Requests that name no tenant count fully.
 
     Args:
         window: a request fades to 1/e over this many later ones.
@@ -87,26 +88,20 @@ class Say:
 
     def __init__(self, window: int) -> None:
         self._growth = math.exp(1.0 / window)
-        self._now = 1.0
+        self._now = 1.0  # weight of the next request; all sums are in units of it
         self._total = 0.0
         self._counts: dict[str, float] = {}
-        self._biggest = ""
 
     def of(self, tenant: str) -> float:
         """The weight of a new request of the tenant, which is counted."""
         self._now *= self._growth
-        self._counts[tenant] = self._counts.get(tenant, 0.0) + self._now
+        self._counts[tenant] = own = self._counts.get(tenant, 0.0) + self._now
         self._total += self._now
-        if self._counts[tenant] > self._counts.get(self._biggest, 0.0):
-            self._biggest = tenant
-        share = self._counts[self._biggest] / self._total
-        others = 1.0 - share
+        others = self._total - own
+        least = max(LEAST_SAY, 1.0 / (1.0 + others / (FEW * self._now)))
         if self._now > 1e6 or len(self._counts) > MOST_TENANTS:
             self._tidy()
-        if share <= 0.5:
-            return 1.0
-        weight = min(MOST_SAY, 0.5 / max(others, 1e-9))
-        return weight if tenant != self._biggest else (1.0 - weight * others) / share
+        return min(1.0, max(others / own, least)) if tenant else 1.0
 
     def _tidy(self) -> None:
         biggest = heapq.nlargest(MOST_TENANTS // 2, self._counts, key=self._counts.__getitem__)

@@ -13,6 +13,7 @@ import numpy as np
 
 from sagesched.lengths import Floats
 from sagesched.predict.base import Vectors
+from sagesched.predict.one_thread import one_blas_thread
 
 PENALTY = 10.0
 """Ridge penalty on the embedding, in records."""
@@ -71,6 +72,19 @@ class Trend:
         self._fit()
         return True
 
+    def start(self, vectors: Vectors, scores: Floats, weights: Floats) -> None:
+        """Take in finished requests [n] all at once, as equally old."""
+        v = vectors.astype(np.float64)
+        weighted = v * weights[:, np.newaxis]
+        with one_blas_thread():
+            self._gram += weighted.T @ v
+        self._cross += np.einsum("n,nd->d", scores, weighted)
+        self._sum += weighted.sum(axis=0)
+        self._count += float(weights.sum())
+        self._total += float(weights @ scores)
+        if self._count >= MIN_RECORDS:
+            self._fit()
+
     def _rescale(self) -> None:
         for kept in (self._gram, self._cross, self._sum):
             kept /= self._now
@@ -98,7 +112,9 @@ class Trend:
         if self._inverse is None:
             return standing
         v = vectors.astype(np.float64) - self._mean_vector
-        pull = np.minimum(np.einsum("nd,nd->n", v @ self._inverse, v), 0.9)
+        with one_blas_thread():
+            along = v @ self._inverse
+        pull = np.minimum(np.einsum("nd,nd->n", along, v), 0.9)
         return np.asarray((standing - pull * (scores - self._mean_score)) / (1.0 - pull))
 
     def _fit(self) -> None:
@@ -107,9 +123,10 @@ class Trend:
         mean = self._mean_vector = self._sum / self._count
         self._mean_score = self._total / self._count
         gram = self._gram - np.outer(mean, self._sum)
-        inverse = np.linalg.inv(gram + np.diag(self._penalties(gram))).astype(np.float64)
+        with one_blas_thread():
+            inverse = np.linalg.inv(gram + np.diag(self._penalties(gram))).astype(np.float64)
         self._inverse = inverse
-        self._slope = inverse @ (self._cross - self._mean_score * self._sum)
+        self._slope = np.einsum("de,e->d", inverse, self._cross - self._mean_score * self._sum)
         self._centre = float(self._slope @ mean)
 
     def _penalties(self, gram: Floats) -> Floats:
