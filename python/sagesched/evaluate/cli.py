@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lag", metavar="N", type=_whole(0),
         help="learn each request N requests after the next one (by the file's arrivals and ends; "
         "where it has none, before the next one)")  # fmt: skip
-    add("--embedder", metavar="NAME", default="auto", help="auto, wordllama or hashed (auto)")
+    add("--embedder", metavar="NAME", default="auto",
+        help="auto, wordllama, hashed, model:MODEL or sentence-transformers:MODEL (auto); of a "
+        "history, whose records")  # fmt: skip
     add("--context-length", metavar="TOKENS", type=_whole(1, LONGEST_CONTEXT), default=32_768,
         help="longest output that can be predicted (32768)")  # fmt: skip
     add("--skip-bad", action="store_true", help="leave bad lines out, with a count")

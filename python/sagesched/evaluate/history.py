@@ -10,7 +10,7 @@ import numpy as np
 
 from sagesched.evaluate.data import DataError
 from sagesched.evaluate.stream import NO_LIMIT, Stream
-from sagesched.predict import embedder_names, make_embedder
+from sagesched.predict import make_embedder
 from sagesched.predict.base import Embedder, Vectors
 from sagesched.predict.features import FEATURES, FORMAT
 from sagesched.predict.store.file import HistoryFile
@@ -19,6 +19,8 @@ from sagesched.predict.store.record import Record, Space
 from sagesched.predict.store.schema import UnusableFileError
 
 PAGE = 4096
+SHIPPED = ("wordllama", "hashed")
+"""Embedders that say which part of their vectors is searched; others have all of it searched."""
 
 
 class FormerEmbedder:
@@ -62,7 +64,7 @@ def read_history(file: Path, notes: list[str], name: str = "auto") -> tuple[Stre
 
 
 def _embedder(space: Space) -> Embedder:
-    if space.embedder in embedder_names():
+    if space.embedder in SHIPPED:
         embedder = make_embedder(space.embedder)
         if embedder.dim == space.dim - FEATURES:
             return embedder

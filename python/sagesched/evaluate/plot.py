@@ -27,7 +27,7 @@ def plot(result: Result, file: Path) -> None:
         one.spines[["top", "right"]].set_visible(False)
     axes[0, 0].legend(frameon=False)
     # Without the version in it the same result gives the same file.
-    figure.savefig(file, dpi=120, metadata={"Software": None} if file.suffix == ".png" else None)
+    figure.savefig(file, dpi=100, metadata={"Software": None} if file.suffix == ".png" else None)
     pyplot.close(figure)
 
 
