@@ -138,6 +138,9 @@ def test_many_clients_at_once(log: Path) -> None:
         (["--context-length", "0"], "--context-length"),
         (["--deadline-ms", "nan"], "--deadline-ms"),
         (["--deadline-ms", "0"], "--deadline-ms"),
+        (["--embedder", "nonsense"], "choose one of"),
+        (["--embedder", "model"], "model:FOLDER"),
+        (["--history-file", "/"], "--history-file"),
         (["--host", "192.0.2.1", "--token", "x", "--port", "0"], "cannot listen on 192.0.2.1"),
     ],
 )

@@ -11,7 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from sagesched.plugin.settings import Settings, read_settings
-from sagesched.predict.registry import embedder_names, known_embedder, make_embedder
+from sagesched.predict.registry import (
+    SERVED_MODEL,
+    embedder_names,
+    known_embedder,
+    make_embedder,
+)
 from sagesched.predictor_service.auth import TOKEN_VARIABLE, require_token
 
 PORT = 8571
@@ -89,6 +94,8 @@ def with_flags(settings: Settings, options: argparse.Namespace) -> Settings:
     _require("--context-length", options.context_length, 1, MOST_CONTEXT)
     if options.embedder is not None:
         settings = replace(settings, embedder=known_embedder(options.embedder))
+    if settings.embedder == SERVED_MODEL:
+        raise ValueError(f"embedder {SERVED_MODEL}: none is served here; name one: model:FOLDER")
     if options.history is not None:
         _require("--history", options.history, 1, MOST_RECORDS)
         settings = replace(settings, history_records=options.history)
@@ -106,7 +113,7 @@ def with_flags(settings: Settings, options: argparse.Namespace) -> Settings:
 
 def _require(flag: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:  # false for NaN
-        raise ValueError(f"{flag} {value}: expected {least:g} to {most:,}".replace(",", ""))
+        raise ValueError(f"{flag} {value}: expected {least:g} to {most}")
 
 
 def _serve(options: argparse.Namespace, settings: Settings, token: str | None) -> None:
