@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sagesched.predict import Embedder
+from sagesched.predictor_service.engine import MOST_PENDING
 from sagesched.predictor_service.guard import MAX_BODY_BYTES
 from sagesched.predictor_service.schema import MAX_LIST
 
@@ -312,6 +313,26 @@ def test_the_event_loop_never_waits_for_a_prediction(
             return taken
 
     assert sorted(application.runner.run(serve()))[10] < 0.1
+
+
+def test_long_lists_of_outcomes_leave_room_for_predictions(
+    application: Application, embedder: ScriptedEmbedder
+) -> None:
+    outcomes = [{"prompt": f"p {n}", "output_tokens": n} for n in range(200)]
+
+    async def serve() -> None:
+        async with application.client() as client:
+            embedder.gate.clear()
+            ingesting = asyncio.create_task(client.post("/ingest", json=outcomes))
+            await asyncio.sleep(0.1)
+            assert application.engine.snapshot().pending <= MOST_PENDING + 1
+            assert not ingesting.done()
+            embedder.gate.set()
+            assert (await ingesting).json() == {"accepted": 200}
+
+    application.runner.run(serve())
+    application.settle()
+    assert application.engine.snapshot().recorded == 200
 
 
 def test_metrics_count_requests(application: Application) -> None:
