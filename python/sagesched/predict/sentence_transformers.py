@@ -1,6 +1,6 @@
 """Any sentence-transformers model, on the CPU: for who wants better vectors and has the cores.
 
-A small model takes milliseconds a prompt where WordLlama takes a fraction of one.
+A small model takes tens of milliseconds a prompt where WordLlama takes a fraction of one.
 """
 
 from __future__ import annotations
