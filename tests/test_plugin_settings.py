@@ -26,6 +26,7 @@ def test_every_variable_is_read() -> None:
             "SAGESCHED_HISTORY": "500",
             "SAGESCHED_HISTORY_FILE": "~/history.db",
             "SAGESCHED_STORE_PROMPTS": "1",
+            "SAGESCHED_TENANT": "label:customer",
             "SAGESCHED_SIMD": "scalar",
             "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1",
         }
@@ -37,9 +38,10 @@ def test_every_variable_is_read() -> None:
     assert settings.history_records == 500
     assert settings.history_file == Path.home() / "history.db"
     assert settings.store_prompts
+    assert settings.tenant == "label:customer"
     assert settings.simd == "scalar"
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 9, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 10, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,8 @@ def test_every_variable_is_read() -> None:
         ("SAGESCHED_EMBEDDER", "oracle"),
         ("SAGESCHED_EMBEDDER", "sentence-transformers:"),
         ("SAGESCHED_EMBEDDER", "hashed:words"),
+        ("SAGESCHED_TENANT", "customer"),
+        ("SAGESCHED_TENANT", "label:"),
         ("SAGESCHED_DEADLINE_MS", "soon"),
         ("SAGESCHED_DEADLINE_MS", "0"),
         ("SAGESCHED_HISTORY", "0"),

@@ -20,7 +20,8 @@ ARGS = ("--schedule-policy", "gittins", "--enable-metrics")
 async def ask(url: str, first: int, last: int) -> None:
     async with session() as client:
         for n in range(first, last):
-            job = await run_job(client, url, Job(str(n), short_prompt(n), 2 + n % 5))
+            tenant = {"extra_key": f"tenant {n % 2}"}
+            job = await run_job(client, url, Job(str(n), short_prompt(n), 2 + n % 5, tenant))
             assert (job.status, job.completion_tokens) == (200, job.tokens)
 
 
@@ -41,7 +42,7 @@ async def metrics_with(url: str, **events: float) -> dict[str, float]:
 
 def test_two_servers_and_one_history(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
-    env = {"SAGESCHED_HISTORY_FILE": str(path)}
+    env = {"SAGESCHED_HISTORY_FILE": str(path), "SAGESCHED_TENANT": "extra_key"}
     with start_server(*ARGS, env=env) as first:
         asyncio.run(ask(first.url, 0, 20))
         asyncio.run(metrics_with(first.url, saved=20))
@@ -55,3 +56,7 @@ def test_two_servers_and_one_history(tmp_path: Path) -> None:
         assert found["sagesched_history_records"] == 31
         assert not any(name.startswith("sagesched_history_file_failures") for name in found)
     assert rows(path, "SELECT count(*), count(text) FROM records") == [(31, 0)]
+    by_origin = 'SELECT "group", tenant, count(*) FROM records GROUP BY 1, 2 ORDER BY 2'
+    (group, *first_half), (same, *second_half) = rows(path, by_origin)
+    assert [first_half, second_half] == [["tenant 0", 16], ["tenant 1", 15]]
+    assert group == same != ""

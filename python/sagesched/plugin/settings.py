@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sagesched.cost import CostModel
 from sagesched.gittins import simd_levels
+from sagesched.plugin.about import LABEL, TENANT_SOURCES
 from sagesched.predict.registry import known_embedder
 
 POLICY = "gittins"
@@ -31,6 +32,7 @@ class Settings:
         history_records: finished requests that predictions are made from.
         history_file: where the history is kept; None for memory only.
         store_prompts: whether the prompts' text is kept there, too.
+        tenant: where a request's tenant is taken from, one of ``about.TENANT_SOURCES``.
         simd: instruction set of the index kernel, "" for the best one of the machine. The kernel
             reads the variable itself; here it is checked before the server starts.
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
@@ -43,6 +45,7 @@ class Settings:
     history_records: int = 10_000
     history_file: Path | None = None
     store_prompts: bool = False
+    tenant: str = ""
     simd: str = ""
     allow_untested_sglang: bool = False
 
@@ -58,6 +61,9 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_HISTORY_FILE": "SQLite file in which the history outlives a restart; servers "
     "may share it (default: none, in memory only)",
     "SAGESCHED_STORE_PROMPTS": "1 keeps the prompts' text in that file, too (default 0)",
+    "SAGESCHED_TENANT": "where a request's tenant is taken from, so that none can spoil the "
+    "predictions of others: extra_key, cache_salt, routing_key, or label:NAME for one of SGLang's "
+    "custom labels (default: all are one tenant)",
     "SAGESCHED_SIMD": "instruction set of the index kernel: scalar, avx2, avx512 or neon (default "
     "the best one of the machine; all give the same bits)",
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
@@ -87,6 +93,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
         history_file=_file(env, "SAGESCHED_HISTORY_FILE"),
         store_prompts=_flag(env, "SAGESCHED_STORE_PROMPTS"),
+        tenant=_tenant(env, "SAGESCHED_TENANT"),
         simd=_choice(env, "SAGESCHED_SIMD", ("", *simd_levels()), base.simd),
         allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
     )
@@ -118,6 +125,13 @@ def _choice(env: Mapping[str, str], name: str, choices: Sequence[str], default: 
         names = ", ".join(filter(None, choices))
         raise ValueError(f"{name}={text!r}: expected one of {names}")
     return text
+
+
+def _tenant(env: Mapping[str, str], name: str) -> str:
+    text = env.get(name, "").strip()
+    if text.startswith(LABEL) and len(text) > len(LABEL):
+        return text
+    return _choice(env, name, TENANT_SOURCES[:-1], "")
 
 
 def _embedder(env: Mapping[str, str], name: str, default: str) -> str:

@@ -50,10 +50,12 @@ class SchedulerState:
 
 @dataclass(frozen=True)
 class TokenizerState:
-    """On SGLang's ``TokenizerManager``: what predicts, the context length, who is leaving."""
+    """On SGLang's ``TokenizerManager``: what predicts, the context length, where a request's tenant
+    is taken from (``about.TENANT_SOURCES``), who is leaving."""
 
     service: Any
     max_tokens: int
+    tenant_source: str = ""
     departures: Departures = field(default_factory=Departures)
 
     def fitted(

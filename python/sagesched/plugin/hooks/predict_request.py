@@ -11,6 +11,7 @@ import asyncio
 from typing import Any
 
 from sagesched.plugin import fallback
+from sagesched.plugin.about import about_request
 from sagesched.plugin.departures import repeat_aborts
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.prompt import prompt_content
@@ -72,7 +73,8 @@ async def _predict(state: TokenizerState, manager: Any, request: Any) -> None:
         distribution = None
         if is_traffic(manager, request):
             content = prompt_content(manager.tokenizer, request)
-            distribution = await state.service.predict(request.rid, content)
+            about = about_request(manager, request, state.tenant_source)
+            distribution = await state.service.predict(request.rid, content, about)
             distribution = state.fitted(distribution, params, len(request.input_ids or ()))
         attach(params, distribution)
     except Exception as error:

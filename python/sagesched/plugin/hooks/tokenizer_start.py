@@ -68,7 +68,7 @@ def _make_state(settings: Settings, manager: Any) -> TokenizerState:
             "Check SAGESCHED_EMBEDDER; `sagesched doctor` shows what is installed."
         )
     logger.info("sagesched: predicting with the embedder %s", service.snapshot().embedder)
-    return TokenizerState(service, context_length)
+    return TokenizerState(service, context_length, settings.tenant)
 
 
 HOOK = Hook(
