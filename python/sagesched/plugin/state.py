@@ -16,6 +16,7 @@ from sagesched.lengths import LengthDistribution
 from sagesched.plugin import metrics
 from sagesched.plugin.departures import Departures
 from sagesched.plugin.order import QueueOrder, stock_order
+from sagesched.plugin.progress import Progress
 
 STATE = "_sagesched"
 GIVE_UP_AFTER = 3
@@ -51,12 +52,14 @@ class SchedulerState:
 @dataclass(frozen=True)
 class TokenizerState:
     """On SGLang's ``TokenizerManager``: what predicts, the context length, where a request's tenant
-    is taken from (``about.TENANT_SOURCES``), who is leaving."""
+    is taken from (``about.TENANT_SOURCES``), who is leaving,
+    and how far the others have come."""
 
     service: Any
     max_tokens: int
     tenant_source: str = ""
     departures: Departures = field(default_factory=Departures)
+    progress: Progress = field(default_factory=Progress)
 
     def fitted(
         self, predicted: LengthDistribution | None, params: Any, prompt_tokens: int

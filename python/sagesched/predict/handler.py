@@ -20,6 +20,7 @@ from sagesched.predict.operations import (
     Forget,
     Learn,
     Operation,
+    Progress,
     Prompt,
     answer_all,
 )
@@ -135,8 +136,11 @@ class OperationHandler:
                     self._counters.add("unknown")
                 else:
                     self._record(prompt, operation)
+            case Progress(key, tokens):
+                self._note_running(key, tokens)
             case Forget(key):
                 self._prompts.pop(key, None)
+                self._predictor.forget_running(key)
             case Alias(new_key, old_key):
                 prompt = self._prompts.get(old_key)
                 if prompt is None:
@@ -148,6 +152,16 @@ class OperationHandler:
                     self._counters.add("history_shared", sum(map(self.learn_stored, records)))
                 finally:
                     done.set()
+
+    def _note_running(self, key: str, tokens: int) -> None:
+        prompt = self._prompts.get(key)
+        if prompt is None:
+            return
+        about = prompt.about
+        try:
+            self._predictor.note_running(key, prompt.vector, tokens, about.group, about.tenant)
+        except Exception as error:
+            self._errors.note("noting how far a request has come", error)
 
     def learn_stored(self, record: Record) -> bool:
         """Learn an outcome that is in the archive already; False where it tells nothing."""
@@ -170,6 +184,7 @@ class OperationHandler:
                 outcome.finished,
                 prompt.about.group,
                 prompt.about.tenant,
+                outcome.key,
             )
         except Exception as error:
             self._errors.note("recording an outcome", error)
@@ -195,7 +210,8 @@ class OperationHandler:
         self._prompts.pop(key, None)  # a key used again becomes the newest
         self._prompts[key] = prompt
         if len(self._prompts) > self._max_keys:
-            self._prompts.popitem(last=False)
+            oldest, _ = self._prompts.popitem(last=False)
+            self._predictor.forget_running(oldest)
             self._counters.add("dropped_keys")
 
     def _tolerant(

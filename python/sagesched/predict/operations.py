@@ -38,6 +38,14 @@ class Finish:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """Note how far a request has come."""
+
+    key: str
+    output_tokens: int
+
+
+@dataclass(frozen=True)
 class Forget:
     """Drop a key."""
 
@@ -60,7 +68,7 @@ class Learn:
     done: threading.Event
 
 
-Operation = Prompt | Finish | Forget | Alias | Learn
+Operation = Prompt | Finish | Progress | Forget | Alias | Learn
 
 
 def answer_all(answers: Sequence[tuple[Prompt, LengthDistribution | None]]) -> None:

@@ -39,6 +39,16 @@ class Near(NamedTuple):
         return Near(self.cosine[chosen], self.slots[chosen], self.usual)
 
 
+class Running(NamedTuple):
+    """A request that has not ended: its record, and what the prior counts it as."""
+
+    slot: int
+    stamp: int
+    origin: Origin
+    score: float
+    say: float
+
+
 class Asked(NamedTuple):
     """A request: where it comes from, its place on the trend, and by how much such requests miss
     their predictions of late."""
@@ -137,6 +147,7 @@ class LengthPredictor:
         self._log_edges = np.log(grid.edges)
         self._to_restand = 0  # so many records may stand on an older trend
         self._restand_from = 0
+        self._running: dict[str, Running] = {}
 
     def embed(
         self, contents: Sequence[Content], options: Sequence[Options] | None = None
@@ -194,6 +205,7 @@ class LengthPredictor:
         finished: bool,
         group: str = "",
         tenant: str = "",
+        key: str | None = None,
     ) -> bool:
         """Learn how long the output of a prompt was; False for an outcome that tells nothing.
 
@@ -204,23 +216,56 @@ class LengthPredictor:
                 at max_new_tokens): then the output is known to be longer than `output_tokens`.
             group: whatever shifts all lengths: model, adapter, route.
             tenant: on whose behalf: whoever may not spoil the predictions of others.
+            key: what `note_running` was told, if it was.
 
         Raises:
             ValueError: `output_tokens` is not a whole number of at least 0, or the vector has
                 the wrong length; nothing is recorded.
         """
-        if isinstance(output_tokens, bool) or not isinstance(output_tokens, (int, np.integer)):
-            raise ValueError(f"record: output_tokens must be an int, got {output_tokens!r}")
-        if output_tokens < 0:
-            raise ValueError(f"record: output_tokens must not be negative, got {output_tokens}")
+        self._check(vector, output_tokens)
         if output_tokens == 0 and not finished:
+            self.forget_running(key)
             return False  # aborted before its first token: must not push a record out
-        if np.shape(vector) != (self.dim,):
-            raise ValueError(f"record: vector has shape {np.shape(vector)}, expected ({self.dim},)")
+        slot = self.forget_running(key)
         tokens = min(int(output_tokens), self.grid.max_tokens)
         vector = self._sane(np.asarray(vector)[np.newaxis])[0]
-        self._learn(vector, tokens, finished, Origin(group, tenant))
+        self._learn(vector, tokens, finished, Origin(group, tenant), slot)
         return True
+
+    def note_running(
+        self, key: str, vector: Vectors, output_tokens: int, group: str = "", tenant: str = ""
+    ) -> None:
+        """A request has come so far and goes on: it counts as longer than that until it ends.
+
+        Without it the short answers are known first, and the long ones seem not to exist. For now
+        and then, as when a length has doubled.
+
+        Args:
+            key: of the request; `record` or `forget_running` must follow.
+            vector, output_tokens, group, tenant: see `record`.
+
+        Raises:
+            ValueError: as `record`.
+        """
+        self._check(vector, output_tokens)
+        origin, known = Origin(group, tenant), self.forget_running(key)
+        vector = self._sane(np.asarray(vector)[np.newaxis])[0]
+        log_tokens = scores.log_tokens(min(int(output_tokens), self.grid.max_tokens) + 1)
+        standing = float(self._trends.of(tenant).standing(vector))
+        slot, _ = self._put(vector, log_tokens, False, origin, standing, known)
+        self._note_scale(origin)
+        score = self._scales.of(origin).score(log_tokens) - self.config.trend_share * standing
+        say = self._say.weight(tenant)
+        self._priors.running(origin, score, say)
+        self._running[key] = Running(slot, self._slots.stamp(slot), origin, score, say)
+
+    def forget_running(self, key: str | None) -> int | None:
+        """The request runs no longer; its record's slot, if it is still there."""
+        known = self._running.pop(key, None) if key is not None else None
+        if known is None:
+            return None
+        self._priors.running(known.origin, known.score, -known.say)
+        return known.slot if self._slots.stamp(known.slot) == known.stamp else None
 
     def prior(self, group: str = "", tenant: str = "") -> LengthDistribution:
         """What is expected of a prompt that nothing is known of."""
@@ -237,14 +282,23 @@ class LengthPredictor:
         """Number of records, at most the capacity."""
         return len(self._history)
 
-    def _learn(self, vector: Vectors, tokens: int, finished: bool, origin: Origin) -> None:
+    def _check(self, vector: Vectors, output_tokens: int) -> None:
+        if isinstance(output_tokens, bool) or not isinstance(output_tokens, (int, np.integer)):
+            raise ValueError(f"record: output_tokens must be an int, got {output_tokens!r}")
+        if output_tokens < 0:
+            raise ValueError(f"record: output_tokens must not be negative, got {output_tokens}")
+        if np.shape(vector) != (self.dim,):
+            raise ValueError(f"record: vector has shape {np.shape(vector)}, expected ({self.dim},)")
+
+    def _learn(
+        self, vector: Vectors, tokens: int, finished: bool, origin: Origin, slot: int | None
+    ) -> None:
         # Unfinished at n tokens means n + 1 or more.
         log_tokens = scores.log_tokens(tokens if finished else tokens + 1)
         standing = float(self._trends.of(origin.tenant).standing(vector))
         score = self._scales.of(origin).score(log_tokens)
-        slot, say = self._slots.take(origin.tenant), self._say.of(origin.tenant)
-        self._history.put(slot, self._places(vector[np.newaxis])[0])
-        copies = self._records.put(slot, vector, log_tokens, finished, origin, standing)
+        say = self._say.of(origin.tenant)
+        _, copies = self._put(vector, log_tokens, finished, origin, standing, slot)
         self._priors.learn(origin, score - self.config.trend_share * standing, finished, say)
         if finished:
             # Another draw of a known prompt tells the trend little; a flood of them, nothing.
@@ -255,6 +309,21 @@ class LengthPredictor:
         if self._trends.wants_own(origin.tenant, lambda tenant: len(self._slots.of(tenant))):
             self._start_own_trend(origin.tenant)
         self._restand()
+
+    def _put(
+        self,
+        vector: Vectors,
+        log_tokens: float,
+        finished: bool,
+        origin: Origin,
+        standing: float,
+        slot: int | None,
+    ) -> tuple[int, int]:
+        """A record in its slot or in a new one: which one, and how many there are of its prompt."""
+        if slot is None:
+            slot = self._slots.take(origin.tenant)
+            self._history.put(slot, self._places(vector[np.newaxis])[0])
+        return slot, self._records.put(slot, vector, log_tokens, finished, origin, standing)
 
     def _start_own_trend(self, tenant: str) -> None:
         slots = np.array(self._slots.of(tenant), dtype=np.int64)

@@ -29,13 +29,14 @@ class _Counts:
     def __init__(self, window: int) -> None:
         self._fade = math.exp(-1.0 / window)
         self.by_score = np.zeros((2, scores.BINS))
+        self.running = np.zeros(scores.BINS)
 
     def add(self, place: int, finished: bool, weight: float) -> None:
         self.by_score *= self._fade
         self.by_score[0 if finished else 1, place] += weight
 
     def posterior(self, prior: Floats, strength: float) -> Floats:
-        return posterior(self.by_score[0], self.by_score[1], prior, strength)
+        return posterior(self.by_score[0], self.by_score[1] + self.running, prior, strength)
 
 
 class Priors:
@@ -60,6 +61,17 @@ class Priors:
         latest(self._groups, origin.group, self._new).add(place, finished, say)
         if origin.tenant:
             latest(self._tenants, origin, self._new).add(place, finished, 1.0)
+        self._known.clear()
+
+    def running(self, origin: Origin, score: float, change: float) -> None:
+        """A request that runs has come so far, less its share of the trend, if `change` is its
+        weight; that it no longer stands there, if `change` is minus its weight."""
+        place = int(scores.bins_of(np.array([score]))[0])
+        tenant = self._tenants.get(origin) if origin.tenant else None
+        for counts in (self._all, self._groups.get(origin.group), tenant):
+            if counts is not None:
+                held = counts.running[place] + change
+                counts.running[place] = max(0.0, held)  # where none was counted when it began
         self._known.clear()
 
     def of(self, origin: Origin) -> Floats:

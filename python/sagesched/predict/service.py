@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from sagesched.lengths import LengthDistribution
 from sagesched.predict.about import NOTHING_KNOWN, About
-from sagesched.predict.operations import Alias, Answer, Finish, Forget, Operation, Prompt
+from sagesched.predict.operations import Alias, Answer, Finish, Forget, Operation, Progress, Prompt
 from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.stats import Counters, ServiceStats
 from sagesched.predict.store.options import HistoryOptions
@@ -86,6 +86,10 @@ class PredictionService:
     def finish(self, key: str, output_tokens: int, finished: bool) -> None:
         """Report an outcome, see `LengthPredictor.record`; the key is forgotten. Never blocks."""
         self._tell(Finish(key, output_tokens, finished))
+
+    def progress(self, key: str, output_tokens: int) -> None:
+        """Report that a request has come so far and goes on; see `LengthPredictor.note_running`."""
+        self._tell(Progress(key, output_tokens))
 
     def forget(self, key: str) -> None:
         """Drop a key without learning anything: not a real request."""

@@ -47,6 +47,10 @@ class Slots:
             self._greedy = tenant
         return slot
 
+    def stamp(self, slot: int) -> int:
+        """Tells the record in a place from those before and after it."""
+        return self._taken[slot][0]
+
     def of(self, tenant: str) -> Sequence[int]:
         """Places of the tenant's records, oldest first."""
         return self._of.get(tenant, ())
@@ -95,13 +99,21 @@ class Say:
     def of(self, tenant: str) -> float:
         """The weight of a new request of the tenant, which is counted."""
         self._now *= self._growth
-        self._counts[tenant] = own = self._counts.get(tenant, 0.0) + self._now
+        self._counts[tenant] = self._counts.get(tenant, 0.0) + self._now
         self._total += self._now
-        others = self._total - own
-        least = max(LEAST_SAY, 1.0 / (1.0 + others / (FEW * self._now)))
+        weight = self.weight(tenant)
         if self._now > 1e6 or len(self._counts) > MOST_TENANTS:
             self._tidy()
-        return min(1.0, max(others / own, least)) if tenant else 1.0
+        return weight
+
+    def weight(self, tenant: str) -> float:
+        """The same, without counting one."""
+        own = self._counts.get(tenant, 0.0)
+        if not (tenant and own):
+            return 1.0
+        others = self._total - own
+        least = max(LEAST_SAY, 1.0 / (1.0 + others / (FEW * self._now)))
+        return min(1.0, max(others / own, least))
 
     def _tidy(self) -> None:
         biggest = heapq.nlargest(MOST_TENANTS // 2, self._counts, key=self._counts.__getitem__)

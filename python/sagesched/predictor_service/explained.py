@@ -116,9 +116,10 @@ class ExplainingPredictor(LengthPredictor):
         finished: bool,
         group: str = "",
         tenant: str = "",
+        key: str | None = None,
     ) -> bool:
         """See `LengthPredictor.record`."""
-        learned = super().record(vector, output_tokens, finished, group, tenant)
+        learned = super().record(vector, output_tokens, finished, group, tenant, key)
         if learned:
             self.tally.add(group, tenant)
         return learned

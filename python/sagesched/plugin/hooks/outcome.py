@@ -1,4 +1,5 @@
-"""Outcomes return to the history: finished, stopped at a limit, aborted, disconnected.
+"""Outcomes return to the history: finished, stopped at a limit, aborted, disconnected; and how far
+the others have come.
 
 A request that reached its token limit or was aborted is censored: its output would have been
 longer than what is seen. A client that disconnects makes SGLang abort the request, which comes
@@ -33,6 +34,7 @@ def handle_abort_req(original: Any, self: Any, recv_obj: Any, *rest: Any) -> Any
         try:
             known = self.rid_to_state.get(recv_obj.rid)
             produced = 0 if known is None else len(known.output_ids)
+            state.progress.end(recv_obj.rid)
             state.service.finish(recv_obj.rid, produced, False)
             metrics.export_soon(state.service)
         except Exception as error:
@@ -48,7 +50,10 @@ def _learn_finished(state: TokenizerState, output: Any) -> None:
     for rid, reason, tokens in zip(output.rids, output.finished_reasons, lengths, strict=False):
         if reason is not None:
             ended = True
+            state.progress.end(rid)
             state.service.finish(rid, int(tokens), reason.get("type") == "stop")
+        elif state.progress.has_doubled(rid, tokens):
+            state.service.progress(rid, int(tokens))
     if ended:
         metrics.export_soon(state.service)
 
