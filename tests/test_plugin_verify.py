@@ -107,7 +107,6 @@ def test_the_kind_of_function_is_part_of_the_contract() -> None:
 
 
 SUPPORTED_ARGS = {
-    "tokenizer_worker_num": 1,
     "disaggregation_mode": "null",
     "pp_size": 1,
     "enable_priority_scheduling": False,
@@ -119,7 +118,6 @@ SUPPORTED_ARGS = {
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"tokenizer_worker_num": 2}, "--tokenizer-worker-num"),
         ({"disaggregation_mode": "prefill"}, "--disaggregation-mode"),
         ({"pp_size": 2}, "--pp-size"),
         ({"grpc_mode": True}, "--grpc-mode"),

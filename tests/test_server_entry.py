@@ -129,7 +129,7 @@ def test_a_broken_hook_stops_the_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "env", "said"),
     [
-        (["--tokenizer-worker-num", "2"], {}, "--tokenizer-worker-num above 1"),
+        (["--enable-priority-scheduling"], {}, "--enable-priority-scheduling: SGLang allows"),
         ([], {"SAGESCHED_DIAL": "fast"}, "SAGESCHED_DIAL='fast'"),
         ([], {"SAGESCHED_EMBEDDER": "oracle"}, "oracle"),
     ],

@@ -52,7 +52,7 @@ def enable() -> None:
     _exported["history"] = Gauge(
         "sagesched_history_records",
         "Finished requests that predictions are made from.",
-        multiprocess_mode="livesum",
+        multiprocess_mode="livemax",  # tokenizer workers share one history
     )
     _exported["file"] = Counter(
         "sagesched_history_file_records_total",

@@ -30,10 +30,6 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
 
     return [
         (
-            args.tokenizer_worker_num > 1,
-            "--tokenizer-worker-num above 1: its workers load no plug-ins, so nothing is predicted",
-        ),
-        (
             envs.SGLANG_RUST_SERVER.get(),
             "SGLANG_RUST_SERVER: its front end loads no plug-ins, so no request would be predicted",
         ),

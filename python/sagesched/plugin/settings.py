@@ -69,8 +69,8 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
 }
 
-ELSEWHERE = ("SAGESCHED_VENV", "SAGESCHED_PREDICTOR_TOKEN")
-"""Read by the scripts of a checkout, and by the predictor service; not here."""
+ELSEWHERE = ("SAGESCHED_VENV", "SAGESCHED_PREDICTOR_TOKEN", "SAGESCHED_HTTP_APP")
+"""Read by the scripts of a checkout, by the predictor service, by HTTP workers; not here."""
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:

@@ -13,6 +13,7 @@ from sagesched.plugin.hooks import (
     queue_leave,
     queue_order,
     retraction,
+    router_start,
     scheduler_start,
     tokenizer_start,
 )
@@ -21,6 +22,7 @@ HOOKS: tuple[Hook, ...] = (
     cli_choices.HOOK,
     policy_select.HOOK,
     scheduler_start.HOOK,
+    router_start.HOOK,
     tokenizer_start.HOOK,
     predict_request.ONE,
     predict_request.BATCH,

@@ -1,0 +1,32 @@
+"""The first process of a server with several tokenizer workers, before it starts them.
+
+It only routes; the workers tokenize, predict and learn, each with a service of its own
+(``tokenizer_start.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.modes import require_supported_mode
+from sagesched.plugin.settings import POLICY
+
+
+def init(original: Any, self: Any, server_args: Any, *args: Any, **kwargs: Any) -> Any:
+    """Verify, prepare the workers' environment, then let SGLang go on."""
+    if server_args.schedule_policy == POLICY:
+        from sagesched.plugin.verify import settings_in_force  # it lists this hook, too
+        from sagesched.plugin.workers import prepare_workers
+
+        require_supported_mode(server_args)
+        prepare_workers(settings_in_force())
+    return original(self, server_args, *args, **kwargs)
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.multi_tokenizer_mixin.MultiTokenizerRouter.__init__",
+    fn=init,
+    reason="have several tokenizer workers load plug-ins and share a history",
+    parameters=("self", "server_args"),
+)
