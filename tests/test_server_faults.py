@@ -202,7 +202,11 @@ def test_every_route_is_predicted_and_learned(server: EngineServer) -> None:
         async with session() as client, client.post(server.url + path, json=body) as response:
             assert response.status == 200, await response.text()
             await response.read()
-        assert await learned() - before == requests, path
+        for _ in range(20):  # on a busy machine an outcome may take its time
+            found = await learned() - before
+            if found >= requests:
+                break
+        assert found == requests, path
 
     async def all_routes() -> None:
         few = {"max_new_tokens": 3}
