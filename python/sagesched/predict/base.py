@@ -47,7 +47,9 @@ def sample_text(text: str) -> str:
 
 def unit_rows(rows: NDArray[np.floating]) -> Vectors:
     """Scale each row of [n, dim] to length 1; zero and non-finite rows become zero rows."""
-    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    usable = np.isfinite(norms) & (norms > 1e-12)
-    scaled = np.where(usable, rows / np.where(usable, norms, 1.0), 0.0)
-    return np.ascontiguousarray(scaled, dtype=np.float32)
+    wide = rows.astype(np.float64)
+    norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    usable = (norms > 1e-12) & (norms < np.inf)
+    if not usable.all():
+        wide[~usable], norms[~usable] = 0.0, 1.0
+    return (wide / norms[:, np.newaxis]).astype(np.float32)

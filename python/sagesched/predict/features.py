@@ -55,6 +55,7 @@ _COUNTABLE = _words(
     "word sentence line paragraph bullet step example item tip idea page character question point "
     "way reason"
 )
+_COUNTED = _COUNTABLE | {word + "s" for word in _COUNTABLE}
 _NUMERALS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "ten": 10, "few": 3}
 
 TYPICAL_LOG_CHARS = 5.0
@@ -131,7 +132,7 @@ def _of_text(text: str) -> Iterator[float]:
     code = "```" in sample or "{" in sample or ";" in sample
     for found in (code, not TERSE.isdisjoint(present), not LENGTHY.isdisjoint(present)):
         yield 2.0 * found - 0.5
-    yield from _requested(words)
+    yield from (0.0, 0.0) if _COUNTED.isdisjoint(present) else _requested(words)
     first = words[0] if words else ""
     for opening in OPENINGS:
         yield 2.0 * (first in opening) - 0.5
