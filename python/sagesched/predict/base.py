@@ -52,4 +52,4 @@ def unit_rows(rows: NDArray[np.floating]) -> Vectors:
     usable = (norms > 1e-12) & (norms < np.inf)
     if not usable.all():
         wide[~usable], norms[~usable] = 0.0, 1.0
-    return (wide / norms[:, np.newaxis]).astype(np.float32)
+    return np.asarray(wide / norms[:, np.newaxis], dtype=np.float32)
