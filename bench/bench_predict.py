@@ -10,6 +10,7 @@ Every method learns request by request and is asked about requests it has not le
     game24_gpt4_100samples          50 draws of each prompt learned, 50 others asked: the prompt
                                     tells nothing
     sharegpt_turns_aibrix           chat turns in order of time: asked, then learned
+    task_families                   the demo's requests: 300 learned, 600 asked, 3 times
     drift_lengths, drift_model      generated, in order of time; at half time all lengths double,
                                     unannounced, or as a model of another name
     drift_tenant                    at half time a tenant with other tasks joins
@@ -31,7 +32,17 @@ from pathlib import Path
 import numpy as np
 
 from bench.bench_index import commit
-from bench.predict.data import DATA, TURNS, Drift, Split, generated, real, transferred, turns
+from bench.predict.data import (
+    DATA,
+    TURNS,
+    Drift,
+    Split,
+    generated,
+    real,
+    task_families,
+    transferred,
+    turns,
+)
 from bench.predict.latency import measure
 from bench.predict.sampling import sampling
 from bench.predict.tables import markdown
@@ -122,6 +133,7 @@ def run(options: argparse.Namespace) -> int:
         "about": {"commit": commit(), "on": hardware(), "embedder": embedder.name}
     }
     splits = {name: real(name, options.data, embedder) for name in REAL}
+    splits["task_families"] = task_families(embedder)
     streams = {TURNS: Drift(turns(options.data, embedder))}
     streams |= generated(embedder, 600 if options.quick else 3000)
     between = transferred(options.data, embedder)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.demo.workload import built_in
 from sagesched.evaluate.data import Reading, read_rows
 from sagesched.evaluate.embedding import embed, stream_of
 from sagesched.evaluate.scoring import Lengths
@@ -85,6 +86,19 @@ def _folds(rows: list[dict[str, Any]], embedder: Embedder) -> list[Split]:
             splits.append(
                 Split(model, vectors[known], lengths[known], vectors[asked], lengths[asked])
             )
+    return splits
+
+
+def task_families(embedder: Embedder) -> list[Split]:
+    """The demo's traffic, three times: half of what is asked in phrasings never learned."""
+    splits = []
+    for seed in range(3):
+        load = built_in(seed=seed, learn=300, requests=600)
+        parts = [
+            (embed([r.text for r in part], embedder), np.array([[r.output_tokens] for r in part]))
+            for part in (load.learning, load.timed)
+        ]
+        splits.append(Split(f"seed {seed}", *parts[0], *parts[1]))
     return splits
 
 
