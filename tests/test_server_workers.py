@@ -177,8 +177,12 @@ def test_the_operators_app_and_file_are_used(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_predict_stops_the_server() -> None:
-    """No endless starting again."""
-    env = {**ENV, "SAGESCHED_EMBEDDER": "model:/no/such/folder"}
+    """No endless starting again; uvicorn looks after a worker that has ended in this time."""
+    env = {
+        **ENV,
+        "SAGESCHED_EMBEDDER": "model:/no/such/folder",
+        "SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT": "45",
+    }
     server = start_server(*ARGS, env=env)
     with pytest.raises(EngineError):
         server.start()
