@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from sagesched.lengths import LengthGrid
@@ -16,6 +17,10 @@ from sagesched.plugin.state import STATE, TokenizerState
 START_TIMEOUT_S = 120.0
 READING_S = 0.003
 """For each record of a history file on top of that: ten times what it mostly takes."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep Python from another one that wants it; Python's default is 5 ms, for
+which the event loop would wait whenever it meets a prediction being made
+(`bench/results/event_loop.md`). It holds for the whole process: with ``Engine``, the user's."""
 logger = logging.getLogger("sagesched")
 
 
@@ -67,6 +72,7 @@ def _make_state(settings: Settings, manager: Any) -> TokenizerState:
             f"--schedule-policy gittins: the length predictor cannot be built ({reason}).\n"
             "Check SAGESCHED_EMBEDDER; `sagesched doctor` shows what is installed."
         )
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
     logger.info("sagesched: predicting with the embedder %s", service.snapshot().embedder)
     return TokenizerState(service, context_length, settings.tenant)
 
