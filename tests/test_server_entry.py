@@ -129,7 +129,7 @@ def test_a_broken_hook_stops_the_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "env", "said"),
     [
-        (["--enable-priority-scheduling"], {}, "--enable-priority-scheduling: SGLang allows"),
+        (["--disaggregation-mode", "prefill"], {}, "--disaggregation-mode: its queues are not"),
         ([], {"SAGESCHED_DIAL": "fast"}, "SAGESCHED_DIAL='fast'"),
         ([], {"SAGESCHED_EMBEDDER": "oracle"}, "oracle"),
     ],

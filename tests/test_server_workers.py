@@ -151,8 +151,9 @@ async def check_metrics(url: str, path: Path) -> None:
     assert found[event % "saved"] == count == found["sagesched_history_records"]
     assert found[event % "shared"] >= 2 * LEARNED
     assert found["sagesched_rank_engine_slots"] == 0
-    asked = 2 * LEARNED + len(waiting_jobs()) + 1 + 1 + 8  # and the aborted one may be learned
-    assert asked <= count <= asked + 2  # and one of the two workers' warm-up requests
+    asked = 2 * LEARNED + len(waiting_jobs()) + 1 + 1 + 8
+    warm_up = 2  # one of each worker
+    assert count - asked - warm_up in (0, 1)  # the aborted one may be learned, too
     assert not [name for name in found if "fallbacks" in name or "failures" in name]
 
 

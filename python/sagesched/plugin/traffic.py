@@ -24,7 +24,13 @@ def is_traffic(manager: Any, request: Any) -> bool:
 
 
 def _is_warming_up(manager: Any) -> bool:
-    """Whether an HTTP server runs its start-up requests; an ``Engine`` has none."""
+    """Whether an HTTP server runs its start-up requests; an ``Engine`` has none.
+
+    Of several workers one serves while another, or its successor, warms up: there users' requests
+    come meanwhile, and the few of the warm-up are predicted and learned with them.
+    """
+    if manager.server_args.tokenizer_worker_num > 1:
+        return False
     http_server = sys.modules.get("sglang.srt.entrypoints.http_server")
     if http_server is None or getattr(http_server, "_global_state", None) is None:
         return False
