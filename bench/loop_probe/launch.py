@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from bench.loop_probe.stretches import seconds, timed, timed_hook
+from bench.loop_probe.stretches import note_collections, seconds, timed, timed_hook
 from bench.loop_probe.ticker import Ticker, real_time
 
 OUTSIDE_HOOKS = (
@@ -56,6 +56,8 @@ _real_time = real_time
 def put_in_place() -> None:
     """Our hooks timed, before SGLang binds them, and the routes."""
     from sagesched.plugin import table
+
+    note_collections()
 
     table.HOOKS = tuple(
         replace(hook, fn=timed_hook(hook.target.rpartition(".")[2], hook.fn))

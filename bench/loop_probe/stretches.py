@@ -1,13 +1,17 @@
 """CPU time of our code on the event loop, stretch by stretch: from one await to the next.
 
 CPU time of the thread and not wall time, so that other programs on the same cores do not count.
-SGLang's own functions inside our hooks are left out.
+SGLang's own functions inside our hooks are left out, and so is Python's garbage collection, which
+runs wherever it falls due, whoever made the garbage: it is noted for itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import inspect
+import threading
 import time
 import types
 from collections import defaultdict
@@ -23,6 +27,9 @@ seconds: dict[str, list[float]] = defaultdict(list)
 
 total = 0.0
 """All of it since the process began."""
+
+COLLECTION = "garbage collection"
+COLLECTION_ELSEWHERE = "garbage collection in another thread"
 
 _left_out = 0.0  # seconds of this thread in SGLang's own functions so far
 
@@ -47,6 +54,33 @@ def _elsewhere() -> Iterator[None]:
         yield
     finally:  # a hook of ours inside counts for itself, and here once
         _left_out = before + time.thread_time() - start
+
+
+def note_collections() -> None:
+    """Note every garbage collection from now on; this thread's are left out elsewhere."""
+    this, open_ = threading.get_ident(), contextlib.ExitStack()
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        mine = threading.get_ident() == this
+        if phase == "start":
+            open_.enter_context(_collection(mine))
+        else:
+            open_.close()
+
+    gc.callbacks.append(note)
+
+
+@contextmanager
+def _collection(mine: bool) -> Iterator[None]:
+    global _left_out
+    start, before = time.thread_time(), _left_out
+    try:
+        yield
+    finally:
+        taken = time.thread_time() - start
+        seconds[COLLECTION if mine else COLLECTION_ELSEWHERE].append(taken)
+        if mine:
+            _left_out = before + taken
 
 
 def timed(name: str, function: Function) -> Function:

@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from bench.loop_probe import stretches
 
 PERIOD_S = 0.001
 WORKER = "sagesched-predict"
-LOOP_PRIORITY, WORKER_PRIORITY = 20, 10
+LOOP_PRIORITY, OTHER_PRIORITY = 20, 10
 
 Tick = tuple[float, float, float, float]
 """Seconds from when it was due to when it ran, and CPU seconds meanwhile: of our code on the loop,
@@ -54,21 +55,20 @@ def worker_thread() -> threading.Thread | None:
 
 @contextmanager
 def real_time() -> Iterator[None]:
-    """This thread and the prediction thread run whenever they can: no other program delays them,
-    so that what delay remains is their own.
+    """All threads of this process run whenever they can, this one first: no other program delays
+    them, so that what delay remains is their own.
 
     Raises:
         PermissionError: this user may not ask for that.
     """
-    worker = worker_thread()
-    priorities = {threading.get_native_id(): LOOP_PRIORITY}
-    if worker is not None:
-        priorities[worker.native_id or 0] = WORKER_PRIORITY
-    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK  # not for threads that they start
-    for thread, priority in priorities.items():
+    threads = [int(entry.name) for entry in Path("/proc/self/task").iterdir()]
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK  # not for what they start
+    for thread in threads:
+        priority = LOOP_PRIORITY if thread == threading.get_native_id() else OTHER_PRIORITY
         os.sched_setscheduler(thread, policy, os.sched_param(priority))
     try:
         yield
     finally:
-        for thread in priorities:
-            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+        for thread in threads:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
