@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagesched.predict.features import FEATURES, NO_OPTIONS, Options, feature_rows, options_of
+from sagesched.predict.base import Excerpt
+from sagesched.predict.features import (
+    FEATURES,
+    NO_OPTIONS,
+    Options,
+    feature_rows,
+    log_chars,
+    options_of,
+)
 
 
 @given(st.lists(st.text(st.characters(), max_size=300), max_size=4))
@@ -59,3 +67,10 @@ def test_options_show_and_junk_does_not() -> None:
         {"max_new_tokens": 7, "temperature": 0, "json_schema": "{}", "tools": [1]}
     ) == (Options(7, 0.0, True, True))
     assert np.isfinite(feature_rows(["hi"], [Options(10**30, float("nan"))])).all()
+
+
+def test_an_excerpt_is_as_long_as_its_prompt() -> None:
+    whole = "word " * 1000
+    excerpt = Excerpt.of(whole[:640], len(whole))
+    assert log_chars(feature_rows([excerpt])) == pytest.approx(log_chars(feature_rows([whole])))
+    assert log_chars(feature_rows([whole[:640]])) < log_chars(feature_rows([whole]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sagesched.lengths import LengthGrid
 from sagesched.plugin.prompt import prompt_content
 from sagesched.predict import LengthPredictor, make_embedder
-from sagesched.predict.base import Embedder
+from sagesched.predict.base import Embedder, chars_of
 from sagesched.predict.features import feature_rows, log_chars
 from sagesched.predict.token_ids import SAMPLE_TOKENS, TokenIds, embed_contents, hashed
 
@@ -122,4 +122,10 @@ def test_what_a_prediction_is_made_from() -> None:
     assert prompt_content(Decoder(), request(None, [1, 2])) == "w1 w2"
     assert prompt_content(None, request(None, [1, 2])) == TokenIds((1, 2), 2)
     assert prompt_content(None, request()) == ""
+    long = prompt_content(Decoder(), request(None, list(range(1000, 9000))))
+    assert isinstance(long, str)
+    assert long.startswith("w1000 ")
+    assert long.endswith(" w8999")
+    assert len(long.split()) == 256
+    assert chars_of(long) == pytest.approx(len("w1000 ") * 8000, rel=0.01)
     assert prompt_content(None, request(None, ["junk"])) == ""

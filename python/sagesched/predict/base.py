@@ -34,6 +34,28 @@ class Embedder(Protocol):
         what a str may hold: lone surrogates, control characters, megabytes."""
 
 
+class Excerpt(str):
+    """The head and the tail of a longer prompt.
+
+    Attributes:
+        chars: length of the whole prompt, as far as known.
+    """
+
+    chars: int
+
+    @classmethod
+    def of(cls, text: str, chars: int) -> Excerpt:
+        """With the whole prompt's length."""
+        excerpt = cls(text)
+        excerpt.chars = chars
+        return excerpt
+
+
+def chars_of(text: str) -> int:
+    """Characters of the prompt that a text is, or is an excerpt of."""
+    return text.chars if isinstance(text, Excerpt) else len(text)
+
+
 def sample_text(text: str) -> str:
     """At most 640 characters that any tokenizer accepts: a long prompt's head and tail.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sagesched.predict.base import Vectors, sample_text
+from sagesched.predict.base import Vectors, chars_of, sample_text
 from sagesched.predict.token_ids import Content, TokenIds
 
 
@@ -114,7 +114,7 @@ def _of_length(chars: int) -> Iterator[float]:
 
 
 def _of_text(text: str) -> Iterator[float]:
-    yield from _of_length(len(text))
+    yield from _of_length(chars_of(text))
     sample = sample_text(text)
     lower = sample.lower()
     words = _WORD.findall(lower)
