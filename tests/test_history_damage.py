@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sagesched.cli import main
 from sagesched.predict.store import keeper as keeping
 from sagesched.predict.store.opening import open_history
 from sagesched.predict.store.record import Record
@@ -255,3 +256,18 @@ def test_on_a_full_disk_and_after_it(tmp_path: Path) -> None:
     assert full.history_failure
     assert (after.history_dropped, after.history_failure) == (0, "")
     assert count(path) == 120
+
+
+def test_a_bad_byte_of_a_text_spoils_nothing_and_is_not_quoted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "history.db"
+    service = open_service(path, store_text=True)
+    teach(service, range(20))
+    service.close()
+    rows(path, "UPDATE records SET text = CAST('a secret ' || x'ff' AS TEXT) WHERE seq = 3")
+    service = open_service(path)
+    assert service.snapshot().history_size == 20
+    service.close()
+    assert main(["history", "info", "--file", str(path)]) == 0
+    assert "secret" not in caplog.text + "".join(capfd.readouterr())

@@ -40,19 +40,32 @@ class Traffic:
     def predictor(self, capacity: int) -> LengthPredictor:
         return LengthPredictor(self.embedder, GRID, capacity=capacity)
 
-    def score(self, capacity: int, flood: Callable[[int], Outcome] | None = None) -> float:
+    def score(
+        self,
+        capacity: int,
+        flood: Callable[[int], Outcome] | None = None,
+        names: tuple[str, str] = ("tenant", "other"),
+        group: Callable[[int], str] = lambda n: "",
+        running: bool = False,
+    ) -> float:
         predictor = self.predictor(capacity)
         for n, (vector, tokens) in enumerate(zip(self.learned, self.lengths, strict=True)):
-            predictor.record(vector, tokens, True, tenant=f"tenant{n % 2}")
-            for k in range(FLOOD if flood else 0):
-                if flood:
-                    predictor.record(*flood(FLOOD * n + k), tenant="flood")
-        tenants = [f"tenant{n % 2}" for n in range(ASKED)]
+            predictor.record(vector, tokens, True, tenant=names[n % 2])
+            for k in range(FLOOD * n, FLOOD * n + FLOOD):
+                if flood is None:
+                    break
+                flooding, length, finished = flood(k)
+                if running:
+                    predictor.note_running(str(k), flooding, length, group(k), "flood")
+                else:
+                    predictor.record(flooding, length, finished, group(k), "flood")
+        tenants = [names[n % 2] for n in range(ASKED)]
         laws = predictor.predict_from(self.asked, tenants=tenants)
         return float(crps(GRID, np.stack([law.pmf for law in laws]), self.truth).mean())
 
     def copy(self, n: int) -> Vectors:
-        return self.learned[n % LEARNED]
+        vector: Vectors = self.learned[n % LEARNED]
+        return vector
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +100,24 @@ def test_a_flood_changes_the_others_predictions_by_less_than_2_percent(
 ) -> None:
     flooded = traffic.score(capacity, lambda n: FLOODS[flood](traffic, n))
     assert flooded == pytest.approx(traffic.base[capacity], rel=0.02)
+
+
+def endless(traffic: Traffic) -> Callable[[int], Outcome]:
+    return lambda n: (traffic.copy(n), GRID.max_tokens, True)
+
+
+def test_so_does_a_flood_under_invented_groups_or_of_running_requests(traffic: Traffic) -> None:
+    base = traffic.base[20_000]
+    invented = traffic.score(20_000, endless(traffic), group=lambda n: f"group {n}")
+    running = traffic.score(20_000, endless(traffic), running=True)
+    assert invented == pytest.approx(base, rel=0.02)
+    assert running == pytest.approx(base, rel=0.02)
+
+
+def test_those_who_name_no_tenant_are_one_beside_others(traffic: Traffic) -> None:
+    base = traffic.score(20_000, names=("", ""))
+    flooded = traffic.score(20_000, endless(traffic), names=("", ""))
+    assert flooded == pytest.approx(base, rel=0.02)
 
 
 def test_the_flood_itself_is_predicted(traffic: Traffic) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from sagesched.lengths import LengthGrid
 from sagesched.plugin.progress import FROM_TOKENS, MOST, Progress
-from sagesched.predict import LengthPredictor, make_embedder
+from sagesched.predict import LengthPredictor, make_embedder, running
 
 GRID = LengthGrid(8192)
 SHORT = [f"What is the capital of country {n}?" for n in range(20)]
@@ -54,7 +54,7 @@ def test_an_end_takes_the_place_of_what_ran(predictor: LengthPredictor) -> None:
     ):
         assert np.array_equal(one.pmf, other.pmf)
     assert np.array_equal(predictor.prior().pmf, plain.prior().pmf)
-    assert predictor._running == {}
+    assert len(predictor._running) == 0
 
 
 def test_what_is_forgotten_leaves_only_its_record(predictor: LengthPredictor) -> None:
@@ -103,3 +103,39 @@ def test_progress_of_requests_that_never_end_takes_bounded_memory() -> None:
     for n in range(2 * MOST):
         progress.has_doubled(str(n), 100)
     assert len(progress._reported) <= MOST
+
+
+def test_a_key_used_again_by_somebody_else_is_another_request(predictor: LengthPredictor) -> None:
+    one, other = predictor.embed(LONG[:2])
+    predictor.note_running("key", one, 64, tenant="a")
+    predictor.note_running("key", other, 64, tenant="b")
+    predictor.record(other, 90, finished=True, tenant="b", key="key")
+    assert predictor.history_size == 22
+    assert [predictor._slots.held(tenant) for tenant in ("", "a", "b")] == [20, 1, 1]
+    held = predictor._records.origins_of(np.arange(22))
+    assert [origin.tenant for origin in held] == [""] * 20 + ["a", "b"]
+
+
+def test_requests_that_never_end_take_bounded_memory(
+    predictor: LengthPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "MOST_RUNNING", 50)
+    before = predictor.prior().pmf
+    (vector,) = predictor.embed(LONG[:1])
+    for n in range(200):
+        predictor.note_running(str(n), vector, 64)
+    assert len(predictor._running) == 50
+    for n in range(200):
+        predictor.forget_running(str(n))
+    assert np.array_equal(predictor.prior().pmf, before)
+
+
+def test_a_prediction_changes_nothing(predictor: LengthPredictor) -> None:
+    for n, vector in enumerate(predictor.embed(LONG)):
+        predictor.record(vector, 300 + n, True, "model", f"tenant {n % 3}")
+    vectors = predictor.embed(SHORT + LONG)
+    groups, tenants = ["", "model"] * 20, ["", "tenant 1"] * 20
+    first = [law.pmf for law in predictor.predict_from(vectors, groups, tenants)]
+    predictor.predict_from(vectors, ["model"] * 40, ["tenant 0"] * 40)
+    again = [law.pmf for law in predictor.predict_from(vectors, groups, tenants)]
+    assert np.array_equal(first, again)

@@ -9,8 +9,8 @@ import pytest
 
 from sagesched.lengths import Floats, LengthDistribution, LengthGrid
 from sagesched.predict import scores
-from sagesched.predict.priors import Priors
-from sagesched.predict.scale import LEAST_SPREAD, MOST_GROUPS, USUAL, Moments, Origin, Scale, Scales
+from sagesched.predict.priors import LAW_RECORDS, Priors
+from sagesched.predict.scale import LEAST_SPREAD, USUAL, Moments, Origin, Scale, Scales
 
 GRID = LengthGrid(8192)
 
@@ -42,7 +42,7 @@ def test_a_few_requests_move_a_scale_little_and_many_make_it() -> None:
     scales = Scales(window=10_000)
     assert scales.of(Origin()) == Scale(USUAL, 1.0)
     scales.learn(Origin(), math.log(10), 0.0)
-    assert math.log(50) < scales.of(Origin()).centre < USUAL
+    assert math.log(50) < scales.of(Origin(), has_tenants=False).centre < USUAL
     for n in range(2000):
         scales.learn(Origin(), math.log(10) + (0.5 if n % 2 else -0.5), 0.0)
     assert scales.of(Origin()).centre == pytest.approx(math.log(10), abs=0.02)
@@ -66,13 +66,28 @@ def test_groups_are_apart_and_unknown_ones_are_everybody() -> None:
     assert scales.of(Origin("new")).centre == pytest.approx(4.5, abs=0.1)
 
 
-def test_the_number_of_groups_is_bounded() -> None:
+def test_who_has_no_records_left_is_forgotten() -> None:
     scales, priors = Scales(window=100), Priors(window=100)
-    for n in range(MOST_GROUPS + 50):
-        scales.learn(Origin(str(n), f"t{n}"), 5.0, 0.0)
-        priors.learn(Origin(str(n), f"t{n}"), 0.0, True)
-    for known in (scales._groups, scales._origins, priors._groups, priors._tenants):
-        assert len(known) == MOST_GROUPS
+    for n in range(50):
+        for known in range(LAW_RECORDS):
+            origin = Origin(str(n), f"t{n}")
+            scales.learn(origin, 5.0, 0.0)
+            priors.learn(origin, 0.0, True, 1.0, held=known + 1, in_group=known + 1)
+            priors.of(origin)
+    kept = scales._groups, scales._origins, priors._groups, priors._tenants
+    assert [len(known) for known in kept] == [50] * 4
+    for n in range(50):
+        for forgetful in (scales, priors):
+            forgetful.forget(Origin(str(n), f"t{n}"))
+            forgetful.forget_group(str(n))
+    assert [len(known) for known in kept] == [0] * 4
+
+
+def test_names_that_are_only_asked_for_take_no_memory() -> None:
+    priors = Priors(window=100)
+    for n in range(100):
+        priors.of(Origin(str(n), str(n)))
+    assert len(priors._known) == 1
 
 
 def test_a_tenant_is_its_groups_until_known_and_shifts_nobody_else() -> None:
@@ -104,10 +119,10 @@ def test_chance_is_no_shift_and_a_change_is() -> None:
 def test_a_prior_is_shrunk_towards_everybodys() -> None:
     priors = Priors(window=10_000)
     assert priors.of(Origin()) == pytest.approx(scores.cold_start(), abs=1e-9)
-    for _ in range(400):
-        priors.learn(Origin(), -1.0, True)
-    for _ in range(5):
-        priors.learn(Origin("rare"), 2.0, True)
+    for n in range(400):
+        priors.learn(Origin(), -1.0, True, 1.0, held=n, in_group=n)
+    for n in range(20):
+        priors.learn(Origin("rare"), 2.0, True, 1.0, held=n, in_group=n)
     low, high = (int(scores.bins_of(np.array([x]))[0]) for x in (-1.0, 2.0))
     assert priors.of(Origin())[low] > 0.9
     assert 0.05 < priors.of(Origin("rare"))[high] < 0.4 < priors.of(Origin("rare"))[low]

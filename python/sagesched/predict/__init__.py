@@ -6,8 +6,9 @@ Importing this package imports numpy only; an embedder's dependencies load when 
 from __future__ import annotations
 
 from sagesched.predict.base import Embedder, sample_text
+from sagesched.predict.config import PredictorConfig
 from sagesched.predict.history import History
-from sagesched.predict.predictor import LengthPredictor, PredictorConfig
+from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.registry import embedder_names, make_embedder
 from sagesched.predict.service import PredictionService
 from sagesched.predict.stats import ServiceStats

@@ -207,7 +207,8 @@ class OperationHandler:
             )
 
     def _remember(self, key: str, prompt: Remembered) -> None:
-        self._prompts.pop(key, None)  # a key used again becomes the newest
+        if self._prompts.pop(key, None):  # a key used again becomes the newest
+            self._predictor.forget_running(key)
         self._prompts[key] = prompt
         if len(self._prompts) > self._max_keys:
             oldest, _ = self._prompts.popitem(last=False)

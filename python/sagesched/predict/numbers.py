@@ -43,12 +43,19 @@ class Numbers(Generic[Name]):
         self._records[number] += 1
         return number
 
-    def drop(self, number: int) -> None:
-        """One record less."""
+    def held(self, name: Name) -> int:
+        """How many records bear the name."""
+        number = self.of(name)
+        return 0 if number == UNKNOWN else self._records[number]
+
+    def drop(self, number: int) -> bool:
+        """One record less; True if it was the last one, and the name is forgotten."""
         self._records[number] -= 1
-        if not self._records[number]:
-            del self._of[self._names[number]]
-            self._free.append(number)
+        if self._records[number]:
+            return False
+        del self._of[self._names[number]]
+        self._free.append(number)
+        return True
 
     def __len__(self) -> int:
         return len(self._of)

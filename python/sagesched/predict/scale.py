@@ -8,10 +8,8 @@ tenant whose lengths are absurd shifts nobody's but its own.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 USUAL = math.log(200.0)
 USUAL_SPREAD = 1.0
@@ -20,11 +18,6 @@ BELIEF = 4.0
 """Weight of the above, and of everybody's scale in that of a group, in requests."""
 SPREAD_BELIEF = 12.0
 LEAST_SPREAD = 0.4
-MOST_GROUPS = 1024
-"""Of groups, and of origins; beyond that the one that has been silent longest is forgotten."""
-
-_Name = TypeVar("_Name", bound=Hashable)
-_Kept = TypeVar("_Kept")
 
 
 class Origin(NamedTuple):
@@ -87,6 +80,8 @@ class Moments:
 class Scales:
     """The scale of every group and tenant, and whether its lengths have changed of late.
 
+    Who has records in the history is not forgotten, so that nobody can push others out.
+
     Args:
         window: a request's weight falls to 1/e over this many later ones of its group.
     """
@@ -94,8 +89,8 @@ class Scales:
     def __init__(self, window: int) -> None:
         self._window = window
         self._all = Moments(window)
-        self._groups: OrderedDict[str, Moments] = OrderedDict()
-        self._origins: OrderedDict[Origin, tuple[Moments, Moments]] = OrderedDict()
+        self._groups: dict[str, Moments] = {}
+        self._origins: dict[Origin, tuple[Moments, Moments]] = {}
 
     def learn(self, origin: Origin, log_tokens: float, surprise: float, say: float = 1.0) -> None:
         """A finished request, and by how many standard scores it missed what was predicted.
@@ -103,32 +98,32 @@ class Scales:
         `say` is its weight in what tenants share.
         """
         self._all.add(log_tokens, say)
-        latest(self._groups, origin.group, lambda: Moments(self._window)).add(log_tokens, say)
-        lengths, surprises = latest(
-            self._origins, origin, lambda: (Moments(self._window), Moments(RECENT))
-        )
+        if origin.group not in self._groups:
+            self._groups[origin.group] = Moments(self._window)
+        self._groups[origin.group].add(log_tokens, say)
+        if origin not in self._origins:
+            self._origins[origin] = Moments(self._window), Moments(RECENT)
+        lengths, surprises = self._origins[origin]
         lengths.add(log_tokens)
         surprises.add(surprise)
 
-    def of(self, origin: Origin) -> Scale:
+    def of(self, origin: Origin, has_tenants: bool = True) -> Scale:
         """Of a tenant in a group, as far as known; else of the group; else of all together."""
         scale = self._all.scale(Scale())
         group, own = self._groups.get(origin.group), self._origins.get(origin)
         if group is not None:
             scale = group.scale(scale)
-        return own[0].scale(scale) if own is not None and origin.tenant else scale
+        return own[0].scale(scale) if own is not None and has_tenants else scale
 
     def shift(self, origin: Origin) -> float:
         """By how many standard scores its requests miss their predictions of late."""
         own = self._origins.get(origin)
         return 0.0 if own is None else own[1].shift()
 
+    def forget(self, origin: Origin) -> None:
+        """It has no records left."""
+        self._origins.pop(origin, None)
 
-def latest(known: OrderedDict[_Name, _Kept], name: _Name, make: Callable[[], _Kept]) -> _Kept:
-    """What is kept under a name, made where it is new; the one silent longest may go for it."""
-    if name not in known:
-        known[name] = make()
-        if len(known) > MOST_GROUPS:
-            known.popitem(last=False)
-    known.move_to_end(name)
-    return known[name]
+    def forget_group(self, group: str) -> None:
+        """It has no records left."""
+        self._groups.pop(group, None)

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 LEAST_SAY = 0.1
 FEW = 20.0
@@ -20,7 +24,7 @@ MOST_TENANTS = 4096
 class Slots:
     """Which place of the history the next record takes: a free one, or that of the oldest record.
 
-    A tenant that holds more than half of all places makes room itself. Constant time, amortised.
+    A tenant that holds more than half of all places makes room itself. Constant time.
 
     Args:
         capacity: number of places, at least 1.
@@ -29,18 +33,20 @@ class Slots:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._used = 0
-        self._stamps = 0
-        self._taken: dict[int, tuple[int, str]] = {}  # by slot: when, by whom
-        self._by_age: deque[tuple[int, int]] = deque()  # slot and stamp, some of them outdated
+        self._taken = 0  # ever
+        self._stamps = np.zeros(capacity, dtype=np.int64)  # by slot: when
+        self._tenants = [""] * capacity  # by slot: by whom
+        self._by_age: OrderedDict[int, None] = OrderedDict()  # slots, the oldest record's first
         self._of: dict[str, deque[int]] = {}  # by tenant, oldest first
         self._greedy: str | None = None
 
     def take(self, tenant: str = "") -> int:
         """A place 0 <= slot < capacity for a new record of the tenant."""
         slot = self._free()
-        self._stamps += 1
-        self._taken[slot] = self._stamps, tenant
-        self._by_age.append((slot, self._stamps))
+        self._taken += 1
+        self._stamps[slot] = self._taken
+        self._tenants[slot] = tenant
+        self._by_age[slot] = None
         own = self._of.setdefault(tenant, deque())
         own.append(slot)
         if len(own) > self._capacity // 2:
@@ -49,11 +55,23 @@ class Slots:
 
     def stamp(self, slot: int) -> int:
         """Tells the record in a place from those before and after it."""
-        return self._taken[slot][0]
+        return int(self._stamps[slot])
 
     def of(self, tenant: str) -> Sequence[int]:
         """Places of the tenant's records, oldest first."""
         return self._of.get(tenant, ())
+
+    def held(self, tenant: str) -> int:
+        """How many places the tenant has."""
+        return len(self.of(tenant))
+
+    def newest(self, tenant: str, count: int) -> NDArray[np.int64]:
+        """At most so many of the tenant's places, those taken last."""
+        own = self.of(tenant)
+        return np.fromiter(islice(reversed(own), count), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self._used
 
     def _free(self) -> int:
         if self._used < self._capacity:
@@ -62,22 +80,14 @@ class Slots:
         greedy = self._of.get(self._greedy) if self._greedy is not None else None
         if greedy is not None and len(greedy) > self._capacity // 2:
             slot = greedy[0]
-            if len(self._by_age) > 2 * self._capacity:
-                self._by_age = deque(at for at in self._by_age if self._is_current(at))
         else:
-            while not self._is_current(self._by_age[0]):
-                self._by_age.popleft()
-            slot = self._by_age.popleft()[0]
-        tenant = self._taken.pop(slot)[1]
-        own = self._of[tenant]
+            slot = next(iter(self._by_age))
+        del self._by_age[slot]
+        own = self._of[self._tenants[slot]]
         own.popleft()  # the oldest of all is the oldest of its tenant
         if not own:
-            del self._of[tenant]
+            del self._of[self._tenants[slot]]
         return slot
-
-    def _is_current(self, at: tuple[int, int]) -> bool:
-        taken = self._taken.get(at[0])
-        return taken is not None and taken[0] == at[1]
 
 
 class Say:

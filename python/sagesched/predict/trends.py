@@ -11,8 +11,8 @@ from sagesched.predict.trend import Trend
 
 OWN_RECORDS = 256
 """A tenant with so many records is judged by them alone: what others send cannot touch it."""
-MOST_OWN = 16
-"""About 1 MB each. Further tenants share until one of these has no records left."""
+MOST_OWN = 32
+"""About 1 MB each. A further tenant shares until it has a quarter more records than one of them."""
 
 
 class Trends:
@@ -38,12 +38,16 @@ class Trends:
         return fitted if own is None else own.learn(vector, score, weight) or fitted
 
     def wants_own(self, tenant: str, held: Callable[[str], int]) -> bool:
-        """Whether a tenant should get its own now; `held` tells how many records a tenant has."""
-        if not tenant or tenant in self._own or held(tenant) < OWN_RECORDS:
+        """Whether one of several tenants should get its own now; `held` tells how many records a
+        tenant has."""
+        if tenant in self._own or held(tenant) < OWN_RECORDS:
             return False
         if len(self._own) >= MOST_OWN:
-            self._own = {name: trend for name, trend in self._own.items() if held(name)}
-        return len(self._own) < MOST_OWN
+            smallest = min(self._own, key=held)
+            if held(tenant) < 1.25 * held(smallest):
+                return False
+            del self._own[smallest]
+        return True
 
     def add(self, tenant: str, vectors: Vectors, scores: Floats, weights: Floats) -> None:
         """Start a tenant's own with its records [n]."""

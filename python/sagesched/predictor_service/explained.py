@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.predict import Embedder, LengthPredictor
 from sagesched.predict.base import Vectors
-from sagesched.predict.predictor import Near
+from sagesched.predict.evidence import Near
 from sagesched.predictor_service.schema import FallbackLevel
 
 ENOUGH = {FallbackLevel.TENANT: 30, FallbackLevel.GROUP: 30, FallbackLevel.GLOBAL: 8}

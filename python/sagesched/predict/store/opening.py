@@ -96,6 +96,8 @@ def _open(path: Path, create: bool) -> HistoryFile:
         isolation_level=None,  # transactions are begun by hand
         check_same_thread=False,
     )
+    # One bad byte must not make the others' rows unreadable; nor may SQLite quote it in an error.
+    connection.text_factory = lambda found: found.decode("utf-8", "replace")
     try:
         if create and schema.is_empty(connection):
             schema.prepare(connection)
