@@ -29,7 +29,9 @@ class Origin(NamedTuple):
 
 RECENT = 150
 """Requests after which a change of all lengths of a group is followed."""
-SURE = 9.0
+MOST_SURPRISE = 2.5
+"""In standard scores: some absurd lengths are no change of all lengths."""
+SURE = 5.0
 """Squared standard errors that a recent mean must be off before it is believed to be a change."""
 
 
@@ -105,7 +107,7 @@ class Scales:
             self._origins[origin] = Moments(self._window), Moments(RECENT)
         lengths, surprises = self._origins[origin]
         lengths.add(log_tokens)
-        surprises.add(surprise)
+        surprises.add(min(max(surprise, -MOST_SURPRISE), MOST_SURPRISE))
 
     def of(self, origin: Origin, has_tenants: bool = True) -> Scale:
         """Of a tenant in a group, as far as known; else of the group; else of all together."""
