@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bench.demo.workload import built_in
 from sagesched.lengths import LengthGrid
 from sagesched.predict import LengthPredictor
 from sagesched.predict.base import Embedder
 
 CALLS = 400
 PROMPT_CHARS = 2200
-"""Some 500 tokens."""
+"""Some 500 tokens of the demo's English."""
 
 
 def measure(embedder: Embedder, grid: LengthGrid, size: int) -> dict[str, object]:
@@ -44,12 +45,11 @@ def main(size: int, max_tokens: int, name: str) -> None:
 
     embedder = make_embedder(name)
     predictor = LengthPredictor(embedder, LengthGrid(max_tokens), capacity=size)
-    words = [f"word{n} about topic{n % 97}" for n in range(2000)]
+    texts = [request.text for request in built_in(seed=0, learn=600, requests=1).learning]
     random = np.random.default_rng(0)
 
     def prompt() -> str:
-        text = " ".join(words[i] for i in random.integers(0, len(words), 200))
-        return text[:PROMPT_CHARS]
+        return " ".join(texts[i] for i in random.integers(0, len(texts), 120))[:PROMPT_CHARS]
 
     base = predictor.embed([prompt() for _ in range(500)])
     start = time.perf_counter()
