@@ -145,7 +145,7 @@ async def check_metrics(url: str, path: Path) -> None:
     for _ in range(50):
         found = await our_metrics(url)
         ((count,),) = rows(path, "SELECT count(*) FROM records")
-        if found[event % "saved"] == count:
+        if found[event % "saved"] == count == found["sagesched_history_records"]:
             break
         await asyncio.sleep(0.2)
     assert found[event % "saved"] == count == found["sagesched_history_records"]
