@@ -18,9 +18,9 @@ from sagesched.plugin.order import (
     MAX_PLACES,
     PREFIX_LOOKUPS_PER_PASS,
     QueueOrder,
-    place_of,
     stock_order,
 )
+from sagesched.plugin.place import place_of
 from sagesched.predict.defaults import cold_start_pmf
 
 GRID = LengthGrid(4096)
@@ -277,8 +277,8 @@ def test_ranks_agree_while_a_long_queue_is_rebuilt_slice_by_slice() -> None:
     for order, queue in zip(ranks, queues, strict=True):
         while order._engine.pending:
             order.rank(queue, 50, no_prefix)
-        order._mean_length *= 2  # S follows the traffic: a new weight for everybody
-        order._reweigh()
+        order._anchor._service *= 4  # S follows the traffic: a new weight for everybody
+        order._follow()
     assert ranks[0]._engine.pending == 5000
     while ranks[0]._engine.pending:
         for order, queue in zip(ranks, queues, strict=True):

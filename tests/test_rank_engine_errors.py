@@ -120,6 +120,9 @@ def test_bad_engines_and_arguments() -> None:
             engine.set_index_weight(bad)
         with pytest.raises(ValueError, match="index_weight"):
             RankEngine(EDGES, index_weight=bad)
+    for low, high in ((1.0, 0.0), (math.nan, 0.0), (0.0, math.nan), (INF, INF), (-INF, -INF)):
+        with pytest.raises(ValueError, match="index band"):
+            engine.set_index_band(low, high)
     with pytest.raises(ValueError, match="k is -1"):
         engine.top(-1)
 
@@ -127,7 +130,7 @@ def test_bad_engines_and_arguments() -> None:
 @pytest.mark.parametrize("handle", [0, 1, -1, 2**32, 2**62])
 def test_unknown_handles_are_named(handle: int) -> None:
     engine = RankEngine(EDGES)
-    for call in (engine.remove, engine.index, engine.key, lambda h: engine.compare(h, h)):
+    for call in (engine.remove, engine.index, engine.log_index, engine.key, lambda h: engine.compare(h, h)):
         with pytest.raises(KeyError, match=f"handle {handle} is unknown"):
             call(handle)
 

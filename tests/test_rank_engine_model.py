@@ -25,6 +25,7 @@ from sagesched import CostModel, RankEngine, gittins_index
 EDGES = np.array([1.0, 4.0, 16.0, 64.0])
 COSTS = [CostModel(token=1, memory=0.1, prefill=0.5), CostModel(token=2), CostModel(prefill=3)]
 WEIGHTS = [0.0, 0.5, 3.0, math.inf]
+BANDS = [(-math.inf, math.inf), (2.0, 4.0), (3.0, 3.0), (-math.inf, 2.5)]
 TINY = float(np.finfo(np.float32).tiny)
 
 pmfs = st.lists(st.sampled_from([0.0, 0.1, 1.0, 2.0]), min_size=4, max_size=4)
@@ -66,8 +67,8 @@ class Request:
         index = gittins_index(row, EDGES, self.age, self.prompt_len, self.cached_len, cost)
         self.index = max(float(np.float32(index[0])), TINY)
 
-    def rekey(self, weight: float) -> None:
-        log = natural_log(self.index)
+    def rekey(self, weight: float, band: tuple[float, float]) -> None:
+        log = min(max(natural_log(self.index), band[0]), band[1])
         inf = weight == math.inf
         self.key = self.boost + log if inf else (self.arrival + self.boost) + weight * log
 
@@ -81,7 +82,7 @@ class Model:
     def __init__(self, slice_: int) -> None:
         self.requests: dict[int, Request] = {}
         self.slice = slice_
-        self.cost, self.weight = COSTS[0], math.inf
+        self.cost, self.weight, self.band = COSTS[0], math.inf, BANDS[0]
         self.added = self.kernel_calls = 0
         self.slots = self.cursor = self.stale_keys = self.stale_costs = 0
 
@@ -98,7 +99,7 @@ class Model:
     def refresh(self, handle: int, evaluate: bool = True) -> None:
         if evaluate:
             self.requests[handle].evaluate(self.cost)
-        self.requests[handle].rekey(self.weight)
+        self.requests[handle].rekey(self.weight, self.band)
 
     def visit(self, count: int, evaluate: bool) -> None:
         due = {(self.cursor + i) % self.slots for i in range(count)}
@@ -214,6 +215,12 @@ class Machine(RuleBasedStateMachine):
         if weight != self.model.weight:
             self.model.weight, self.model.stale_keys = weight, self.model.slots
 
+    @rule(band=st.sampled_from(BANDS))
+    def set_index_band(self, band: tuple[float, float]) -> None:
+        self.engine.set_index_band(*band)
+        if band != self.model.band:
+            self.model.band, self.model.stale_keys = band, self.model.slots
+
     @rule(cost=st.sampled_from(COSTS))
     def set_cost(self, cost: CostModel) -> None:
         self.engine.set_cost(cost)
@@ -255,6 +262,7 @@ class Machine(RuleBasedStateMachine):
         assert self.engine.kernel_calls == self.model.kernel_calls
         for handle, request in self.model.requests.items():
             assert self.engine.index(handle) == request.index
+            assert self.engine.log_index(handle) == natural_log(request.index)
             assert self.engine.key(handle) == request.key
 
 

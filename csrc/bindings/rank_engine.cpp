@@ -149,6 +149,7 @@ void bind_changes(EngineClass& engine) {
              "lengths"_a)
         .def("set_boost", &assign_values<&RankEngine::set_boost>, "handles"_a, "boosts"_a)
         .def("set_index_weight", &RankEngine::set_index_weight, "index_weight"_a)
+        .def("set_index_band", &RankEngine::set_index_band, "low"_a, "high"_a)
         .def("set_cost", &set_cost, "cost"_a);
 }
 
@@ -157,6 +158,7 @@ void bind_questions(EngineClass& engine) {
     engine.def("top", &top, "k"_a)
         .def("compare", &RankEngine::compare, "a"_a, "b"_a)
         .def("index", &RankEngine::index, "handle"_a)
+        .def("log_index", &RankEngine::log_index, "handle"_a)
         .def("key", &RankEngine::key, "handle"_a)
         .def_property_readonly("index_weight", &RankEngine::index_weight)
         .def_property_readonly("slots", &RankEngine::slots)

@@ -87,6 +87,12 @@ void check_index_weight(double value) {
                ", or inf to order by the index alone");
 }
 
+void check_index_band(double low, double high) {
+    if (!(low <= high)) reject("index band ", low, " to ", high, "; low must not be above high");
+    if (std::isinf(low) && std::isinf(high) && low == high)
+        reject("index band ", low, " to ", high, "; it must hold a finite number");
+}
+
 void check_slice(std::size_t value) {
     if (value == 0) reject("slice is 0; it must be at least 1");
 }

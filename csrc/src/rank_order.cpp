@@ -22,8 +22,9 @@ std::uint32_t RankEngine::slot_of(std::int64_t handle) const {
 }
 
 double RankEngine::key_of(const Record& record) const {
-    if (std::isinf(index_weight_)) return record.boost + record.log_index;
-    return (record.arrival + record.boost) + index_weight_ * record.log_index;
+    const double log_index = std::min(std::max(record.log_index, low_), high_);
+    if (std::isinf(index_weight_)) return record.boost + log_index;
+    return (record.arrival + record.boost) + index_weight_ * log_index;
 }
 
 std::size_t RankEngine::bytes_per_request() const {
@@ -53,6 +54,14 @@ void RankEngine::set_index_weight(double index_weight) {
     check_index_weight(index_weight);
     if (index_weight == index_weight_) return;
     index_weight_ = index_weight;
+    stale_keys_ = slots_;
+}
+
+void RankEngine::set_index_band(double low, double high) {
+    check_index_band(low, high);
+    if (low == low_ && high == high_) return;
+    low_ = low;
+    high_ = high;
     stale_keys_ = slots_;
 }
 

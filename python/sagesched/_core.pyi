@@ -103,6 +103,12 @@ class RankEngine:
     def set_index_weight(self, index_weight: float) -> None:
         """Change the weight of the index against arrival; keys follow in slices, see ``top``."""
 
+    def set_index_band(self, low: float, high: float) -> None:
+        """Clamp ``ln(index)`` to a band, -inf to inf at first; keys follow in slices.
+
+        Nobody is overtaken by who arrives more than ``index_weight * (high - low)`` later.
+        """
+
     def set_cost(self, cost: CostModel) -> None:
         """Change the cost; indices and keys follow in slices, see ``top``."""
 
@@ -118,6 +124,9 @@ class RankEngine:
 
     def index(self, handle: int) -> float:
         """Gittins index of the request (a float32), as of its last evaluation."""
+
+    def log_index(self, handle: int) -> float:
+        """``ln(index)``, the same bits on every machine; not clamped to the band."""
 
     def key(self, handle: int) -> float:
         """Sort key of the request within its priority class, as of its last evaluation."""

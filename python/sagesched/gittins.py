@@ -199,7 +199,7 @@ class RankEngine(_core.RankEngine):
                                                         served)
         boost + ln(index)                               for an infinite one (pure Gittins)
 
-    with the index in float32. Ranks that make the same calls see the same order, bit for bit, on
+    with the index in float32 and ``ln(index)`` clamped to ``set_index_band``. Ranks that make the same calls see the same order, bit for bit, on
     every machine. A step of ``c`` changes among ``n`` requests costs O(c log n) and at most three
     calls: ``add_batch``, ``update`` (which also removes) and ``top``. A request takes
     ``bytes_per_request`` = ``4 m + 100`` bytes. Methods are described in ``_core.pyi``.
@@ -208,7 +208,7 @@ class RankEngine(_core.RankEngine):
         support: ``[m]`` right edge of each length bin in tokens, positive, strictly increasing.
         cost: coefficients of the cost.
         index_weight: >= 0, in units of the caller's arrival clock.
-        slice: after ``set_index_weight`` or ``set_cost`` each ``top`` re-ranks this many slots.
+        slice: after a new weight, band or cost each ``top`` re-ranks this many slots.
 
     Raises:
         ValueError: an unordered or empty support, a negative or NaN weight, a slice of 0, a cost

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -40,10 +41,11 @@ struct Changes {
 
 // The requests of one scheduler, ordered by (priority, key, order of admission).
 //
-//   key = (arrival + boost) + index_weight * ln(index)   for a finite index_weight
-//       = boost + ln(index)                              for an infinite one
+//   key = (arrival + boost) + weight * clamp(ln(index), low, high)   for a finite weight
+//       = boost + clamp(ln(index), low, high)                        for an infinite one
 //
-// The index is the float32 Gittins index of the float32 masses; ln is natural_log() of csrc/src,
+// The band (low, high) bounds what the index can do: nobody is overtaken by a request that arrives
+// more than weight * (high - low) after it. The index is the float32 Gittins index of the float32 masses; ln is natural_log() of csrc/src,
 // so a key has the same bits on every machine. boost is the caller's aging term, 0 at admission.
 //
 // Cost. With c changed requests of n: one call of the batched kernel for all that changed, then
@@ -84,6 +86,7 @@ class RankEngine {
     void set_boost(const std::int64_t* handles, const double* boosts, std::size_t count);
 
     void set_index_weight(double index_weight);
+    void set_index_band(double low, double high);  // of ln(index); without limits at first
     void set_cost(const CostModel& cost);
 
     std::size_t top(std::size_t count, std::int64_t* handles);  // writes min(count, size()) of them
@@ -91,6 +94,7 @@ class RankEngine {
     int compare(std::int64_t a, std::int64_t b) const;  // -1: a goes first, 1: b, 0: the same
     bool contains(std::int64_t handle) const;
     double index(std::int64_t handle) const { return records_[slot_of(handle)].index; }
+    double log_index(std::int64_t handle) const { return records_[slot_of(handle)].log_index; }
     double key(std::int64_t handle) const { return heap_.node(slot_of(handle)).key(); }
 
     double index_weight() const { return index_weight_; }
@@ -142,6 +146,8 @@ class RankEngine {
     std::vector<double> support_;
     CostModel cost_;
     double index_weight_;
+    double low_ = -std::numeric_limits<double>::infinity();
+    double high_ = std::numeric_limits<double>::infinity();
     std::size_t slice_;
     std::uint64_t next_sequence_ = 0;
     std::uint64_t kernel_calls_ = 0;

@@ -43,6 +43,10 @@ def enable() -> None:
     _exported["ranked"] = Counter(
         "sagesched_ranked_requests_total", "Requests that entered the rank engine.", ["source"]
     )
+    _exported["parked"] = Counter(
+        "sagesched_parked_requests_total",
+        "Running requests that gave way, their KV kept in the radix tree.",
+    )
     _exported["predictions"] = Counter(
         "sagesched_predictions_total", "Prompts by what became of their prediction.", ["result"]
     )
@@ -89,6 +93,13 @@ def count_ranked(source: str) -> None:
     """One request entered the rank engine with a ``predicted`` or a ``prior`` distribution."""
     if _exported:
         _exported["ranked"].labels(source).inc()
+
+
+@_harmless
+def count_parked(requests: int) -> None:
+    """As many running requests gave way."""
+    if _exported:
+        _exported["parked"].inc(requests)
 
 
 @_harmless

@@ -1,13 +1,11 @@
 """One scheduler's waiting queue in index order. Knows no SGLang, so that it can be read alone.
 
-A request's place is decided by ``arrival + dial * S * ln(index)``, lowest first (DESIGN of the
-order: ``docs/architecture.md``, step 6):
+A request's place is decided by ``arrival + weight * clamp(ln(index))``, lowest first
+(``anchor.py``):
 
 - ``index`` is its Gittins index: small for work that is likely to end soon and holds little.
 - ``arrival`` is the engine step at which it came: with a finite dial nobody is overtaken
   for ever.
-- ``S`` is the mean number of decode steps a request is predicted to need: it makes the dial a
-  number of mean services, whatever the traffic.
 
 Every rank of a tensor-parallel group orders by itself and must agree: everything here is a
 function of the requests and the engine's step count, in arrival order. No clock, no randomness.
@@ -15,47 +13,22 @@ function of the requests and the engine's step count, in arrival order. No clock
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from sagesched.cost import CostModel
 from sagesched.gittins import RankEngine, move_to_front
 from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin.anchor import Anchor, Keys
+from sagesched.plugin.place import NEVER, Place, arrival_order, mean_of, place_of
 
 MAX_PLACES = 128  # ordered per pass; work per pass must not grow with the engine's slots
 PREFIX_LOOKUPS_PER_PASS = 8
 PREFIX_VALID_PASSES = 32
-
-
-class WaitingRequest(Protocol):
-    """What the order reads of a request: nothing else, above all not its custom parameters."""
-
-    origin_input_ids: Sequence[int]
-    output_ids: Sequence[int]
-
-
-class _Place:
-    """A request's place in the queue; kept across retractions."""
-
-    __slots__ = ("arrival", "cost", "distribution", "handle", "matched_in_pass", "sequence")
-
-    def __init__(
-        self, arrival: int, sequence: int, distribution: LengthDistribution, cost: CostModel
-    ) -> None:
-        self.arrival = arrival
-        self.sequence = sequence
-        self.distribution = distribution
-        self.cost = cost
-        self.handle = -1
-        self.matched_in_pass = -PREFIX_VALID_PASSES
-
-
-def place_of(request: Any) -> _Place | None:
-    """The place ``QueueOrder.enter`` gave a request, or None."""
-    return getattr(request, "_sagesched_place", None)
+AT_ONCE = 1e15
+"""Steps; a request that many ahead goes before all others."""
 
 
 class QueueOrder:
@@ -66,21 +39,24 @@ class QueueOrder:
             grid of every prediction.
         cost: what a request costs.
         dial: 0 is first come first served, ``inf`` the pure Gittins order.
+        slots: requests the engine runs at once.
     """
 
-    def __init__(self, prior: LengthDistribution, cost: CostModel, dial: float) -> None:
+    def __init__(
+        self, prior: LengthDistribution, cost: CostModel, dial: float, slots: int = 64
+    ) -> None:
         self.grid: LengthGrid = prior.grid
         self.cost = cost
-        self.dial = dial
         self._engine = RankEngine(self.grid.edges, cost, index_weight=0.0)
+        self._running = RankEngine(self.grid.edges, cost, index_weight=0.0)  # between two calls empty
         self._requests: dict[int, Any] = {}  # handle -> request
         self._front: list[Any] = []  # best first, as of the last pass
         self._prior_pmf = prior.pmf.astype(np.float64)
-        self._mean_length = _mean(prior)
-        self._weight = math.nan
+        self._anchor = Anchor(dial, slots, mean_of(prior))
+        self._backlog = 0  # tokens that the waiting requests are predicted to need
         self._sequence = 0
         self._pass = 0
-        self._reweigh()
+        self.keys = self._follow()
 
     def __len__(self) -> int:
         return len(self._engine)
@@ -102,22 +78,29 @@ class QueueOrder:
             limit: most tokens a request without a prediction may generate.
         """
         place = place_of(request)
+        fresh = place is None
         if place is None:
             distribution = self._learn(predicted)
             if predicted is None and limit is not None:
                 distribution = distribution.capped(max(1, limit))
-            place = _Place(step, self._sequence, distribution, self.cost)
+            place = Place(step, self._sequence, distribution, self.cost)
             self._sequence += 1
             request._sagesched_place = place
         self._leave([request])  # preempted and requeued before anyone noticed that it had left
-        place.matched_in_pass = -PREFIX_VALID_PASSES
+        age, prompt = len(request.output_ids), len(request.origin_input_ids)
+        place.matched_in_pass = NEVER
         place.handle = self._engine.add(
             place.distribution.pmf,
-            len(request.origin_input_ids),
+            prompt,
             float(place.arrival),
-            age=len(request.output_ids),
+            age=age,
+            cached_len=prompt if place.parked_at >= 0 else 0,
         )
+        place.backlog = max(1, round(place.mean) - age)
+        self._backlog += place.backlog
         self._requests[place.handle] = request
+        if fresh:
+            self._anchor.saw(place.mean, self._engine.log_index(place.handle))
 
     def settle(self, queue: list[Any]) -> None:
         """Drop whoever left the queue since the last call; O(1) when nobody did.
@@ -151,6 +134,7 @@ class QueueOrder:
         """
         self._pass += 1
         self.settle(queue)
+        self._follow()
         places = min(places, MAX_PLACES)
         self._front = self._best(places)
         if self._look_up_prefixes(self._front, cached_prefix):
@@ -159,6 +143,34 @@ class QueueOrder:
             self._rescan(queue)
             self._front = self._best(places)
             move_to_front(queue, self._front)
+
+    def best_keys(self, count: int) -> list[float]:
+        """Keys of the ``count`` best that wait, best first."""
+        return [self._engine.key(handle) for handle in self._engine.top(count).tolist()]
+
+    def worst_first(self, running: Sequence[Any]) -> list[tuple[float, Any]]:
+        """Running requests and their keys, at their ages of now, as if nothing were to prefill."""
+        if not running:
+            return []
+        places = [request._sagesched_place for request in running]
+        prompts = [len(request.origin_input_ids) for request in running]
+        engine = self._running
+        handles = engine.add_batch(
+            np.stack([place.distribution.pmf for place in places]),
+            prompts,
+            [float(place.arrival) for place in places],
+            age=[len(request.output_ids) for request in running],
+            cached_len=prompts,
+        )
+        found = dict(zip(handles.tolist(), running, strict=True))
+        order = engine.top(len(running)).tolist()[::-1]
+        ranked = [(engine.key(handle), found[handle]) for handle in order]
+        engine.remove(handles)
+        return ranked
+
+    def hurry(self, request: Any) -> None:
+        """Put a waiting request before all that are not in a hurry."""
+        self._engine.set_boost([request._sagesched_place.handle], [-AT_ONCE])
 
     def _best(self, places: int) -> list[Any]:
         return [self._requests[handle] for handle in self._engine.top(places).tolist()]
@@ -189,7 +201,9 @@ class QueueOrder:
                 gone.append(place.handle)
         self._engine.remove(gone)
         for handle in gone:
-            self._requests.pop(handle)._sagesched_place.handle = -1
+            place = self._requests.pop(handle)._sagesched_place
+            place.handle = place.parked_at = -1
+            self._backlog -= place.backlog
 
     def _rescan(self, queue: list[Any]) -> None:
         """Make the engine hold exactly the queue: drop who left, take who came unannounced."""
@@ -203,38 +217,25 @@ class QueueOrder:
                 self.enter(request, latest, None)
 
     def _learn(self, predicted: LengthDistribution | None) -> LengthDistribution:
-        """Follow the mean of what is predicted: the prior, and the dial's unit."""
+        """Follow the mean of what is predicted: it is the prior of a request without a prediction."""
         if predicted is None:
             return LengthDistribution(self.grid, self._prior_pmf)
-        follow = 1.0 / min(self._sequence + 2, 1024)
-        self._prior_pmf += follow * (predicted.pmf - self._prior_pmf)
-        self._mean_length += follow * (_mean(predicted) - self._mean_length)
-        self._reweigh()
+        self._prior_pmf += (predicted.pmf - self._prior_pmf) / min(self._sequence + 2, 1024)
         return predicted
 
-    def _reweigh(self) -> None:
-        """Follow S in steps of a quarter octave, so that the order is rarely rebuilt.
+    def _follow(self) -> Keys:
+        """Make keys as the traffic of now demands.
 
         Of a long queue each pass rebuilds a slice. Ranks stay together: what a pass rebuilds
         depends on the calls made so far, which are the same on every rank.
         """
-        unit = 2.0 ** (round(4.0 * math.log2(max(self._mean_length, 1.0))) / 4.0)
-        weight = self.dial * unit
-        if weight != self._weight:
-            self._weight = weight
-            self._engine.set_index_weight(weight)
+        self.keys = keys = self._anchor.keys(self._backlog)
+        for engine in (self._engine, self._running):
+            engine.set_index_weight(keys.weight)
+            engine.set_index_band(keys.low, keys.high)
+        return keys
 
 
 def stock_order(queue: list[Any]) -> None:
     """Put a queue back in arrival order, in place, without any order's help."""
-    queue.sort(key=_arrival_order)
-
-
-def _mean(distribution: LengthDistribution) -> float:
-    """Mean length by an exact sum: ranks on different processors must get the same bits."""
-    return math.fsum((distribution.pmf * distribution.grid.edges).tolist())
-
-
-def _arrival_order(request: Any) -> tuple[float, int]:
-    place = place_of(request)
-    return (math.inf, 0) if place is None else (place.arrival, place.sequence)
+    queue.sort(key=arrival_order)

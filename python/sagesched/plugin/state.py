@@ -16,6 +16,7 @@ from sagesched.lengths import LengthDistribution
 from sagesched.plugin import metrics
 from sagesched.plugin.departures import Departures
 from sagesched.plugin.order import QueueOrder, stock_order
+from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
 
 STATE = "_sagesched"
@@ -30,11 +31,13 @@ class SchedulerState:
         make_order: builds an empty order; also used to start again after an error.
         order: the order in force, None while the policy is off.
         max_running: most requests the engine runs at once.
+        parking: None where running requests never give way.
         failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart.
     """
 
     make_order: Callable[[], QueueOrder]
     max_running: int
+    parking: Parking | None = None
     order: QueueOrder | None = field(init=False)
     failures: int = 0
 

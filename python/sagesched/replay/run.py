@@ -284,7 +284,8 @@ class Run:
                 predictions.refused(live.number)
             return
         self.recorder.token(live, now)
-        self.recorder.end(live, request, now, known.preemptions)
+        parks = getattr(getattr(request, "_sagesched_place", None), "parks", 0)  # by our own policy
+        self.recorder.end(live, request, now, known.preemptions + parks)
         if predictions is not None:
             produced = len(request.output_ids)
             by_itself = produced < request.sampling_params.max_new_tokens

@@ -11,7 +11,7 @@ from typing import Any
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.order import place_of
+from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState, state_of
 from sagesched.plugin.wire import detach
 

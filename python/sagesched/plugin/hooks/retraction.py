@@ -13,7 +13,7 @@ import numpy as np
 from sagesched.gittins import gittins_index
 from sagesched.plugin import fallback
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.order import place_of
+from sagesched.plugin.place import place_of
 
 
 def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kwargs: Any) -> Any:

@@ -12,9 +12,13 @@ from sagesched.plugin import metrics
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
 from sagesched.plugin.order import QueueOrder
+from sagesched.plugin.parking import Limits, Parking
 from sagesched.plugin.settings import POLICY, read_settings
 from sagesched.plugin.state import STATE, SchedulerState
 from sagesched.predict.defaults import cold_start_pmf
+
+VICTIM_SHARE = 0.45
+"""Most KV tokens of a request that gives way, as a share of a slot's part of the pool."""
 
 logger = logging.getLogger("sagesched")
 
@@ -32,10 +36,27 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     prior = LengthDistribution(grid, cold_start_pmf(grid))
     if self.metrics_reporter.current_scheduler_metrics_enabled:
         metrics.enable()
-    state = SchedulerState(lambda: QueueOrder(prior, cost, settings.dial), slots)
+    state = SchedulerState(
+        lambda: QueueOrder(prior, cost, settings.dial, slots), slots, _parking(self, slots)
+    )
     setattr(self.policy, STATE, state)
     logger.info("sagesched %s: gittins in force, dial %g, %s", __version__, settings.dial, cost)
     return result
+
+
+def _parking(scheduler: Any, slots: int) -> Parking | None:
+    """Whether running requests may give way: where a resume is cheap and the radix tree keeps KV."""
+    cache = scheduler.tree_cache
+    pays = (
+        scheduler.is_mixed_chunk
+        and not getattr(cache, "disable", True)
+        and not cache.supports_mamba()
+        and scheduler.spec_algorithm.is_none()
+        and scheduler.server_args.pp_size == 1
+    )
+    if not pays:
+        return None
+    return Parking(Limits(most_kv_tokens=int(VICTIM_SHARE * scheduler.max_total_num_tokens / slots)))
 
 
 HOOK = Hook(

@@ -1,0 +1,85 @@
+"""How far its index may move a request from its place by arrival.
+
+A request's key is ``arrival + weight * clamp(ln(index), low, high)``, smallest first. The weight is
+``dial`` units; the unit is what a request waits or needs, whichever is longer by much: the mean
+predicted service ``S`` plus the time ``B`` in which the engine would work off everything that waits.
+With ``S`` alone the order fades to first come, first served as a backlog grows; with ``B`` it stays
+the same order of a queue twice as long (``docs/decisions.md``).
+
+The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above it
+all equally patient, so those that would wait longest share the delay and the tail stays short; and
+nobody is overtaken by a request that arrives more than ``reach`` steps after it.
+
+Everything here is a function of the requests in the order of their arrival: ranks agree. Steps are
+of a quarter octave, so that keys are rebuilt rarely.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+BELOW, ABOVE = 0.6, 1.4
+"""The band around the mean logarithm of the index."""
+STEPS_PER_OCTAVE = 4
+MOST_UNIT = 2.0**40
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What keys are made with.
+
+    Attributes:
+        weight: engine steps that a unit of ``ln(index)`` is worth; ``inf`` for the index alone.
+        low, high: the band of ``ln(index)``.
+    """
+
+    weight: float
+    low: float
+    high: float
+
+    @property
+    def reach(self) -> float:
+        """Nobody is overtaken by who arrives as many engine steps later, or more."""
+        return 0.0 if self.weight == 0 else self.weight * (self.high - self.low)
+
+
+class Anchor:
+    """Follows the traffic.
+
+    Args:
+        dial: 0 is first come, first served, ``inf`` the order of the index alone.
+        slots: requests that run at once.
+        mean_length: mean output length before anything was predicted, tokens.
+    """
+
+    def __init__(self, dial: float, slots: int, mean_length: float) -> None:
+        self.dial = dial
+        self._slots = max(1, slots)
+        self._service = mean_length
+        self._centre = 0.0
+        self._seen = 0
+        self._unit_step = self._centre_step = math.nan
+
+    def saw(self, mean_length: float, log_index: float) -> None:
+        """A request arrived; its predicted mean length in tokens and ``ln(index)``."""
+        self._seen += 1
+        follow = 1.0 / min(self._seen + 1, 1024)
+        self._service += follow * (mean_length - self._service)
+        self._centre += (1.0 / min(self._seen, 1024)) * (log_index - self._centre)
+
+    def keys(self, backlog_tokens: int) -> Keys:
+        """For a queue whose requests are predicted to need as many output tokens."""
+        if math.isinf(self.dial):
+            return Keys(math.inf, -math.inf, math.inf)
+        unit = min(max(self._service + backlog_tokens / self._slots, 1.0), MOST_UNIT)
+        self._unit_step = _follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
+        self._centre_step = _follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
+        centre = self._centre_step / STEPS_PER_OCTAVE
+        weight = self.dial * 2.0 ** (self._unit_step / STEPS_PER_OCTAVE)
+        return Keys(weight, centre - BELOW, centre + ABOVE)
+
+
+def _follow(step: float, value: float) -> float:
+    """The whole number near ``value``; it moves only when that is more than one away."""
+    return step if abs(value - step) <= 1.0 else float(round(value))

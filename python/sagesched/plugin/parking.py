@@ -1,0 +1,116 @@
+"""Which running requests give way to waiting ones, and how.
+
+A victim's KV is published to the radix tree, where it may be evicted but usually is still there when
+the request resumes; then a resume costs one prompt token. So parking is used only where such a
+prefill shares its step with decoding (``--enable-mixed-chunk``) and a radix cache keeps KV; where
+predictions say nothing, keys differ little and nobody is parked.
+
+Who gives way is decided by the keys of the order (``order.py``), at ages of now, with a margin, and
+only among small requests: what has produced a lot has little left to wait for, and would be what
+makes the tail long. Every rank decides alike.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sagesched.plugin.order import QueueOrder
+from sagesched.plugin.place import Place, place_of
+
+REFRESH_STEPS = 8
+"""Running requests are ranked anew after as many passes; their ages change slowly."""
+MOST_VICTIMS = 8
+"""In a pass."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What parking may do.
+
+    Attributes:
+        most_kv_tokens: KV tokens of a victim, at most.
+        most_parks: how often a request may be parked.
+        margin: units of ``ln(index)`` by which a waiting request must be better.
+        most_steps: a request parked for as many engine steps goes before all others.
+    """
+
+    most_kv_tokens: int
+    most_parks: int = 2
+    margin: float = 1.4
+    most_steps: int = 2000
+
+
+class Parking:
+    """One scheduler's parked requests."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.parked = 0
+        self._worst: list[tuple[float, Any]] = []
+        self._ranked_in = -REFRESH_STEPS
+        self._away: OrderedDict[int, Any] = OrderedDict()  # sequence -> request, longest parked first
+        self._pass = 0
+
+    def victims(self, running: Sequence[Any], order: QueueOrder) -> list[Any]:
+        """Who gives way now, worst first; O(1) in most passes.
+
+        The worst running request is compared with the best waiting one, the second worst with the
+        second best, and so on, until a waiting one is not better by the margin.
+        """
+        self._pass += 1
+        if self._pass - self._ranked_in >= REFRESH_STEPS:
+            self._ranked_in = self._pass
+            self._worst = order.worst_first([r for r in running if self._may_give_way(r)])
+        if not self._worst or not len(order):
+            return []
+        margin = self.limits.margin * order.keys.weight
+        if not order.best_keys(1)[0] + margin < self._worst[0][0]:
+            return []
+        here = {id(request) for request in running}
+        worst = [(key, r) for key, r in self._worst if id(r) in here and not r.finished()]
+        chosen = []
+        for best, (key, request) in zip(order.best_keys(MOST_VICTIMS), worst, strict=False):
+            if not best + margin < key:
+                break
+            chosen.append(request)
+        gone = {id(request) for request in chosen}
+        self._worst = [(key, r) for key, r in worst if id(r) not in gone]
+        return chosen
+
+    def park(self, request: Any, step: int) -> None:
+        """Note that a request was parked."""
+        place: Place = request._sagesched_place
+        place.parks += 1
+        place.parked_at = step
+        self.parked += 1
+        self._away.pop(place.sequence, None)
+        self._away[place.sequence] = request
+
+    def hurry(self, order: QueueOrder, step: int) -> None:
+        """Who has been parked for too long goes first; looks at the one parked longest."""
+        while self._away:
+            request = next(iter(self._away.values()))
+            place: Place = request._sagesched_place
+            if place.handle >= 0 and step - place.parked_at < self.limits.most_steps:
+                return
+            self._away.popitem(last=False)
+            if place.handle >= 0:
+                order.hurry(request)
+
+    def _may_give_way(self, request: Any) -> bool:
+        place = place_of(request)
+        held = len(request.origin_input_ids) + len(request.output_ids)
+        return (
+            place is not None
+            and place.parks < self.limits.most_parks
+            and held <= self.limits.most_kv_tokens
+            and not request.finished()
+            and request.to_finish is None
+            and getattr(request, "session", None) is None
+            and request.beam_group is None
+            and not request.return_logprob
+            and not request.skip_radix_cache_insert
+        )

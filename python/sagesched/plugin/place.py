@@ -1,0 +1,79 @@
+"""What we note on a request: its place in the order, kept for as long as it lives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sagesched.cost import CostModel
+from sagesched.lengths import LengthDistribution
+
+NEVER = -(10**9)
+
+
+class WaitingRequest(Protocol):
+    """What the order reads of a request: nothing else, above all not its custom parameters."""
+
+    origin_input_ids: Sequence[int]
+    output_ids: Sequence[int]
+
+
+class Place:
+    """A request's place, kept across parking and retraction.
+
+    Attributes:
+        arrival: engine step at which it came.
+        sequence: its number among all that came; decides ties.
+        distribution: of its output length.
+        cost: what requests cost here.
+        mean: mean output length, tokens.
+        handle: in the rank engine, -1 while it does not wait.
+        backlog: tokens it still adds to the queue's backlog.
+        matched_in_pass: when its radix-cache hit was looked up last.
+        parks: how often it was parked.
+        parked_at: engine step at which it was parked; -1 while it is not.
+    """
+
+    __slots__ = (
+        "arrival",
+        "backlog",
+        "cost",
+        "distribution",
+        "handle",
+        "matched_in_pass",
+        "mean",
+        "parked_at",
+        "parks",
+        "sequence",
+    )
+
+    def __init__(
+        self, arrival: int, sequence: int, distribution: LengthDistribution, cost: CostModel
+    ) -> None:
+        self.arrival = arrival
+        self.sequence = sequence
+        self.distribution = distribution
+        self.cost = cost
+        self.mean = mean_of(distribution)
+        self.handle = -1
+        self.backlog = 0
+        self.matched_in_pass = NEVER
+        self.parks = 0
+        self.parked_at = -1
+
+
+def place_of(request: Any) -> Place | None:
+    """The place ``QueueOrder.enter`` gave a request, or None."""
+    return getattr(request, "_sagesched_place", None)
+
+
+def mean_of(distribution: LengthDistribution) -> float:
+    """Mean length by an exact sum: ranks on different processors must get the same bits."""
+    return math.fsum((distribution.pmf * distribution.grid.edges).tolist())
+
+
+def arrival_order(request: Any) -> tuple[float, int]:
+    """Sort key of the stock order; strangers last, as they are."""
+    place = place_of(request)
+    return (math.inf, 0) if place is None else (place.arrival, place.sequence)
