@@ -16,6 +16,7 @@ using sagesched::CostModel;
 using sagesched::IndexCurve;
 
 void bind_bench(py::module_& module);        // bench.cpp
+void bind_byte_pairs(py::module_& module);   // byte_pairs.cpp
 void bind_length_law(py::module_& module);   // length_law.cpp
 void bind_rank_engine(py::module_& module);  // rank_engine.cpp
 
@@ -204,6 +205,7 @@ PYBIND11_MODULE(_core, module) {
     module.def("set_simd_level", &sagesched::set_simd_level, py::arg("name"));
     module.def("move_to_front", &move_to_front, py::arg("queue"), py::arg("front"));
     bind_curve(module);
+    bind_byte_pairs(module);
     bind_length_law(module);
     bind_rank_engine(module);
     bind_bench(module);

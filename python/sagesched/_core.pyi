@@ -229,6 +229,28 @@ def look_up(curves: list[Any], age: ArrayLike, cached_len: ArrayLike) -> NDArray
         ValueError, TypeError: as ``gittins_index``.
     """
 
+class BytePairs:
+    """Byte-pair encoding of Llama's kind; see csrc/include's byte_pairs.h.
+
+    Args:
+        characters: code point and token of each character that has one, U+2581 among them.
+        bytes: tokens of the 256 bytes.
+        merges: int32[n, 3], those that go first first: two tokens, and what they become.
+
+    Raises:
+        ValueError: no U+2581, a code beyond Unicode, not 256 bytes, not three columns.
+    """
+
+    def __init__(
+        self, characters: list[tuple[int, int]], bytes: list[int], merges: NDArray[np.int32]
+    ) -> None: ...
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The tokens of a text.
+
+        Raises:
+            TypeError: not a str, or it has lone surrogates.
+        """
+
 def length_law(
     most: float,
     prior: NDArray[np.float64],
