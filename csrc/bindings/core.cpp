@@ -18,6 +18,7 @@ using sagesched::IndexCurve;
 void bind_bench(py::module_& module);        // bench.cpp
 void bind_byte_pairs(py::module_& module);   // byte_pairs.cpp
 void bind_length_law(py::module_& module);   // length_law.cpp
+void bind_nearest(py::module_& module);      // nearest.cpp
 void bind_rank_engine(py::module_& module);  // rank_engine.cpp
 
 namespace {
@@ -207,6 +208,7 @@ PYBIND11_MODULE(_core, module) {
     bind_curve(module);
     bind_byte_pairs(module);
     bind_length_law(module);
+    bind_nearest(module);
     bind_rank_engine(module);
     bind_bench(module);
 }

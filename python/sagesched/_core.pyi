@@ -275,6 +275,28 @@ def length_law(
         ValueError: a wrong shape, a score or weight that is not finite, a strength not positive.
     """
 
+def code_units(vector: NDArray[np.float32]) -> NDArray[np.int16]:
+    """The elements of a unit or zero vector, as the whole numbers that ``nearest`` takes."""
+
+def nearest(
+    query: NDArray[np.float32], rows: NDArray[np.float32], codes: NDArray[np.int16], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The nearest rows of a unit or zero vector, exactly; see csrc/include's nearest.h.
+
+    Args:
+        query: [dim].
+        rows: [n, dim], unit or zero.
+        codes: [n, dim], ``code_units`` of each row.
+        k: how many are wanted.
+
+    Returns:
+        inner products and row numbers of the min(k, n) nearest, best first, ties by row number.
+
+    Raises:
+        ValueError: a wrong shape, or k is negative.
+        TypeError: another type; nothing is converted, as that would copy a history.
+    """
+
 def move_to_front(queue: list[object], front: list[object]) -> int:
     """Move the objects of ``front``, compared by identity, to the front of ``queue``, in place.
 
