@@ -20,6 +20,7 @@ void bind_byte_pairs(py::module_& module);   // byte_pairs.cpp
 void bind_length_law(py::module_& module);   // length_law.cpp
 void bind_nearest(py::module_& module);      // nearest.cpp
 void bind_rank_engine(py::module_& module);  // rank_engine.cpp
+void bind_weigh(py::module_& module);        // weigh.cpp
 
 namespace {
 
@@ -210,5 +211,6 @@ PYBIND11_MODULE(_core, module) {
     bind_length_law(module);
     bind_nearest(module);
     bind_rank_engine(module);
+    bind_weigh(module);
     bind_bench(module);
 }

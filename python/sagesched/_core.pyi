@@ -297,6 +297,44 @@ def nearest(
         TypeError: another type; nothing is converted, as that would copy a history.
     """
 
+def weigh(
+    past: tuple[
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int64],
+    ],
+    near: tuple[NDArray[np.float32], NDArray[np.int64], float],
+    asked: tuple[float, float, int],
+    weights: tuple[float, float, float, float, float],
+    foreign: bool,
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+    tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+]:
+    """What near records tell of a request; see csrc/include's weigh.h.
+
+    Args:
+        past: columns of all records, by slot: ln(tokens), standing, whether finished, number of
+            the origin; by that number: centre and spread of the scores, number of the group.
+        near: cosines [k] and slots [k] of the near records, and the usual cosine.
+        asked: the request's standing, its shift, the number of its group.
+        weights: sharpness, trend_window, trend_floor, trend_share, other_group.
+        foreign: whether the records are other tenants'.
+
+    Returns:
+        per near record its score, its weight, and whether it is finished; and, if any are of the
+        same prompt, their plain scores and what each counts as a draw of it.
+
+    Raises:
+        ValueError: a wrong shape, or a slot or an origin that there is not.
+    """
+
 def move_to_front(queue: list[object], front: list[object]) -> int:
     """Move the objects of ``front``, compared by identity, to the front of ``queue``, in place.
 
