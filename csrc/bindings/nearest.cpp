@@ -8,6 +8,16 @@ namespace {
 using Rows = py::array_t<float, py::array::c_style>;
 using Codes = py::array_t<std::int16_t, py::array::c_style>;
 
+Rows unit_rows(const Doubles& rows) {
+    if (rows.ndim() != 2) reject_shape("rows", rows, "two dimensions");
+    Rows units({rows.shape(0), rows.shape(1)});
+    for (py::ssize_t i = 0; i < rows.shape(0); ++i)
+        sagesched::scale_to_unit(rows.data() + i * rows.shape(1),
+                                 static_cast<std::size_t>(rows.shape(1)),
+                                 units.mutable_data() + i * rows.shape(1));
+    return units;
+}
+
 Codes code_units(const Rows& vector) {
     if (vector.ndim() != 1) reject_shape("vector", vector, "one dimension");
     Codes codes(vector.size());
@@ -39,6 +49,7 @@ py::tuple nearest(const Rows& query, const Rows& rows, const Codes& codes, py::s
 }  // namespace
 
 void bind_nearest(py::module_& module) {
+    module.def("unit_rows", &unit_rows, py::arg("rows"));
     module.def("code_units", &code_units, py::arg("vector").noconvert());
     module.def("nearest", &nearest, py::arg("query").noconvert(), py::arg("rows").noconvert(),
                py::arg("codes").noconvert(), py::arg("k"));

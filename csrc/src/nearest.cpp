@@ -8,7 +8,7 @@ namespace {
 
 using Code = std::int16_t;
 
-constexpr double unit = 32000.0;  // a product of two unit vectors stays below 2^31
+constexpr double scale = 32000.0;  // a product of two unit vectors stays below 2^31
 
 struct Candidate {
     std::int32_t product;
@@ -60,10 +60,10 @@ std::int32_t product(const Code* a, const Code* b, std::size_t dim) {
 }
 
 // By how much the order of two rounded products may be wrong. Codes are at most 1/2 off, so in
-// codes of unit vectors a product is unit * sqrt(dim) + dim / 4 off, if all errors add up.
+// codes of unit vectors a product is scale * sqrt(dim) + dim / 4 off, if all errors add up.
 std::int64_t margin(std::size_t dim) {
     const double wide = static_cast<double>(dim);
-    return static_cast<std::int64_t>(std::ceil(2.0 * (1.001 * unit * std::sqrt(wide) + wide)));
+    return static_cast<std::int64_t>(std::ceil(2.0 * (1.001 * scale * std::sqrt(wide) + wide)));
 }
 
 // In the order of eight running sums, which the compiler keeps side by side.
@@ -81,9 +81,18 @@ float cosine(const float* a, const float* b, std::size_t dim) {
 
 }  // namespace
 
+void scale_to_unit(const double* vector, std::size_t dim, float* unit) {
+    double squares = 0.0;
+    for (std::size_t j = 0; j < dim; ++j) squares += vector[j] * vector[j];
+    const double length = std::sqrt(squares);
+    const bool usable = length > 1e-12 && std::isfinite(length);
+    for (std::size_t j = 0; j < dim; ++j)
+        unit[j] = usable ? static_cast<float>(vector[j] / length) : 0.0F;
+}
+
 void code_units(const float* values, std::size_t count, Code* codes) {
     for (std::size_t j = 0; j < count; ++j)
-        codes[j] = static_cast<Code>(std::lround(std::clamp(double{values[j]}, -1.0, 1.0) * unit));
+        codes[j] = static_cast<Code>(std::lround(std::clamp(double{values[j]}, -1.0, 1.0) * scale));
 }
 
 std::vector<Neighbour> nearest(const UnitRows& rows, const float* query, std::size_t k) {

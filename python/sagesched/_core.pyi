@@ -275,6 +275,9 @@ def length_law(
         ValueError: a wrong shape, a score or weight that is not finite, a strength not positive.
     """
 
+def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Each row of [n, dim] scaled to length 1; zero where it is zero or not finite."""
+
 def code_units(vector: NDArray[np.float32]) -> NDArray[np.int16]:
     """The elements of a unit or zero vector, as the whole numbers that ``nearest`` takes."""
 

@@ -53,6 +53,18 @@ int main() {
     query[9] = 0.8F;
     CHECK(rows_are(nearest(wide, query, 2), {0, 2}));
 
+    // To length 1, or zero where there is no direction.
+    const auto unit = [](const std::vector<double>& vector) {
+        Floats found(vector.size());
+        sagesched::scale_to_unit(vector.data(), vector.size(), found.data());
+        return found;
+    };
+    CHECK((unit({3e100, 4e100}) == Floats{0.6F, 0.8F}));
+    CHECK((unit({0, 1e-13}) == Floats{0, 0}));
+    CHECK((unit({1e200, 1}) == Floats{0, 0}));
+    CHECK((unit({NAN, 1}) == Floats{0, 0}));
+    CHECK((unit({INFINITY, 1}) == Floats{0, 0}));
+
     // What are no unit vectors: no error, and no number outside int16.
     CHECK(nearest({1e30F, -1e30F, -5, 7}, {1e30F, 3}, 2).size() == 2);
     return failures != 0;

@@ -18,6 +18,9 @@ struct Neighbour {
     std::size_t row;
 };
 
+// Scaled to length 1; zero where the vector is zero or not finite.
+void scale_to_unit(const double* vector, std::size_t dim, float* unit);
+
 void code_units(const float* values, std::size_t count, std::int16_t* codes);
 
 // The `k` rows (all, if fewer) with the largest inner product with a unit or zero `query[dim]`,

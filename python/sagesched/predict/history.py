@@ -17,10 +17,12 @@ EXACT_UP_TO = 100_000
 
 
 class Neighbours(NamedTuple):
-    """The nearest records of each query, best first; ties by slot number."""
+    """The nearest records of each query, best first, ties by slot number; and the mean cosine to
+    all records, 0 while there are none."""
 
     cosine: NDArray[np.float32]  # [q, k]
     slots: Slots  # [q, k]
+    usual: list[float]  # [q]
 
 
 def _sketches(dim: int, capacity: int) -> Sketches | None:
@@ -76,11 +78,14 @@ class History:
     def nearest(self, vectors: Vectors, k: int) -> Neighbours:
         """The min(k, len(self)) nearest records of each of vectors[q, dim]."""
         k = min(k, self._size)
-        if k == 0 or len(vectors) == 0:
-            shape = (len(vectors), k)
-            return Neighbours(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
-        found = [self._nearest(query, k) for query in unit_rows(vectors)]
-        return Neighbours(*map(np.stack, zip(*found, strict=True)))
+        cosine = np.zeros((len(vectors), k), dtype=np.float32)
+        slots = np.zeros((len(vectors), k), dtype=np.int64)
+        usual = [0.0] * len(vectors)
+        if k:
+            for i, query in enumerate(unit_rows(vectors)):
+                cosine[i], slots[i] = self._nearest(query, k)
+                usual[i] = float(np.dot(self._sum, query)) / self._size
+        return Neighbours(cosine, slots, usual)
 
     def _nearest(self, query: Vectors, k: int) -> tuple[NDArray[np.float32], Slots]:
         size = self._size
@@ -89,11 +94,6 @@ class History:
         slots = self._sketches.candidates(query, k, size)
         cosine, among = _core.nearest(query, self._vectors[slots], self._codes[slots], k)
         return cosine, slots[among]
-
-    def usual_similarity(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Mean cosine [q] of unit vectors[q, dim] to the records; 0 while there are none."""
-        usual = np.einsum("qd,d->q", vectors, self._sum)
-        return np.asarray(usual / max(self._size, 1))
 
     def cosines(self, vector: Vectors, slots: Slots) -> NDArray[np.float32]:
         """Of vector[dim] to some of the records."""
