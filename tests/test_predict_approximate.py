@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from sagesched.predict.base import Vectors, unit_rows
-from sagesched.predict.history import EXACT_UP_TO, History, nearest_rows_numpy
+from sagesched.predict.history import EXACT_UP_TO, History
 
 DIM = 64
 CAPACITY = 6_000
@@ -104,7 +106,8 @@ def test_vectors_without_direction_are_near_to_nothing() -> None:
     assert (history.nearest(vectors[60:61], 9).slots >= 50).all()
 
 
-def test_few_records_and_no_faiss_are_searched_exactly() -> None:
+def test_few_records_and_no_faiss_are_searched_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert History(4, EXACT_UP_TO)._sketches is None
     assert History(4, EXACT_UP_TO + 1)._sketches is not None
-    assert History(4, EXACT_UP_TO + 1, nearest_rows_numpy)._sketches is None
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as if not installed
+    assert History(4, EXACT_UP_TO + 1)._sketches is None

@@ -16,8 +16,11 @@ using sagesched::CostModel;
 using sagesched::IndexCurve;
 
 void bind_bench(py::module_& module);        // bench.cpp
+void bind_byte_pairs(py::module_& module);   // byte_pairs.cpp
 void bind_length_law(py::module_& module);   // length_law.cpp
+void bind_nearest(py::module_& module);      // nearest.cpp
 void bind_rank_engine(py::module_& module);  // rank_engine.cpp
+void bind_weigh(py::module_& module);        // weigh.cpp
 
 namespace {
 
@@ -204,7 +207,10 @@ PYBIND11_MODULE(_core, module) {
     module.def("set_simd_level", &sagesched::set_simd_level, py::arg("name"));
     module.def("move_to_front", &move_to_front, py::arg("queue"), py::arg("front"));
     bind_curve(module);
+    bind_byte_pairs(module);
     bind_length_law(module);
+    bind_nearest(module);
     bind_rank_engine(module);
+    bind_weigh(module);
     bind_bench(module);
 }

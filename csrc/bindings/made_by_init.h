@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "sagesched/byte_pairs.h"
 #include "sagesched/curve.h"
 #include "sagesched/rank_engine.h"
 
@@ -26,6 +27,9 @@ class MadeByInit : public type_caster_base<T> {
         type_caster_base<T>::load_value(std::move(object));
     }
 };
+
+template <>
+class type_caster<sagesched::BytePairs> : public MadeByInit<sagesched::BytePairs> {};
 
 template <>
 class type_caster<sagesched::IndexCurve> : public MadeByInit<sagesched::IndexCurve> {};

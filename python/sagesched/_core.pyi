@@ -238,6 +238,28 @@ def look_up(curves: list[Any], age: ArrayLike, cached_len: ArrayLike) -> NDArray
         ValueError, TypeError: as ``gittins_index``.
     """
 
+class BytePairs:
+    """Byte-pair encoding of Llama's kind; see csrc/include's byte_pairs.h.
+
+    Args:
+        characters: code point and token of each character that has one, U+2581 among them.
+        bytes: tokens of the 256 bytes.
+        merges: int32[n, 3], those that go first first: two tokens, and what they become.
+
+    Raises:
+        ValueError: no U+2581, a code beyond Unicode, not 256 bytes, not three columns.
+    """
+
+    def __init__(
+        self, characters: list[tuple[int, int]], bytes: list[int], merges: NDArray[np.int32]
+    ) -> None: ...
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """The tokens of a text.
+
+        Raises:
+            TypeError: not a str, or it has lone surrogates.
+        """
+
 def length_law(
     most: float,
     prior: NDArray[np.float64],
@@ -260,6 +282,69 @@ def length_law(
 
     Raises:
         ValueError: a wrong shape, a score or weight that is not finite, a strength not positive.
+    """
+
+def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Each row of [n, dim] scaled to length 1; zero where it is zero or not finite."""
+
+def code_units(vector: NDArray[np.float32]) -> NDArray[np.int16]:
+    """The elements of a unit or zero vector, as the whole numbers that ``nearest`` takes."""
+
+def nearest(
+    query: NDArray[np.float32], rows: NDArray[np.float32], codes: NDArray[np.int16], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The nearest rows of a unit or zero vector, exactly; see csrc/include's nearest.h.
+
+    Args:
+        query: [dim].
+        rows: [n, dim], unit or zero.
+        codes: [n, dim], ``code_units`` of each row.
+        k: how many are wanted.
+
+    Returns:
+        inner products and row numbers of the min(k, n) nearest, best first, ties by row number.
+
+    Raises:
+        ValueError: a wrong shape, or k is negative.
+        TypeError: another type; nothing is converted, as that would copy a history.
+    """
+
+def weigh(
+    past: tuple[
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int64],
+    ],
+    near: tuple[NDArray[np.float32], NDArray[np.int64], float],
+    asked: tuple[float, float, int],
+    weights: tuple[float, float, float, float, float],
+    foreign: bool,
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+    tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+]:
+    """What near records tell of a request; see csrc/include's weigh.h.
+
+    Args:
+        past: columns of all records, by slot: ln(tokens), standing, whether finished, number of
+            the origin; by that number: centre and spread of the scores, number of the group.
+        near: cosines [k] and slots [k] of the near records, and the usual cosine.
+        asked: the request's standing, its shift, the number of its group.
+        weights: sharpness, trend_window, trend_floor, trend_share, other_group.
+        foreign: whether the records are other tenants'.
+
+    Returns:
+        per near record its score, its weight, and whether it is finished; and, if any are of the
+        same prompt, their plain scores and what each counts as a draw of it.
+
+    Raises:
+        ValueError: a wrong shape, or a slot or an origin that there is not.
     """
 
 def move_to_front(queue: list[object], front: list[object]) -> int:

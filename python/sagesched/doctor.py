@@ -117,11 +117,17 @@ def _embedder() -> Iterator[Finding]:
 def _neighbour_index() -> Iterator[Finding]:
     from importlib.util import find_spec
 
+    from sagesched.plugin.settings import read_settings
+    from sagesched.predict.history import EXACT_UP_TO
+
+    if read_settings().history_records <= EXACT_UP_TO:
+        yield Finding("neighbour index", "exact")
+        return
     found = find_spec("faiss") is not None
     yield Finding(
         "neighbour index",
-        "FAISS" if found else "NumPy",
-        "" if found else "FAISS is faster: pip install 'sagesched[predict]'",
+        "by sketches, with FAISS" if found else "exact",
+        "" if found else "with FAISS it is faster: pip install 'sagesched[predict]'",
     )
 
 

@@ -48,7 +48,9 @@ class Sketches:
     def candidates(self, query: Vectors, k: int, size: int) -> Slots:
         """The slots, in their order, among which the k nearest of the first `size` are sought."""
         count = min(size, max(CANDIDATES_PER_NEIGHBOUR * k, size // CANDIDATE_SHARE))
-        self._faiss.omp_set_num_threads(1)  # see nearest_rows_faiss
+        # One thread: the server needs the other cores. The setting is OpenMP's and holds for the
+        # calling thread only.
+        self._faiss.omp_set_num_threads(1)
         # "mc" counts records by distance: its time does not depend on their order.
         _, found = self._faiss.knn_hamming(
             self._sketch(query)[np.newaxis], self._rows[:size], count, variant="mc"

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sagesched import _core
+
 Vectors = NDArray[np.float32]
 
 SAMPLE_CHARS = 320
@@ -69,9 +71,4 @@ def sample_text(text: str) -> str:
 
 def unit_rows(rows: NDArray[np.floating]) -> Vectors:
     """Scale each row of [n, dim] to length 1; zero and non-finite rows become zero rows."""
-    wide = rows.astype(np.float64)
-    norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    usable = (norms > 1e-12) & (norms < np.inf)
-    if not usable.all():
-        wide[~usable], norms[~usable] = 0.0, 1.0
-    return np.asarray(wide / norms[:, np.newaxis], dtype=np.float32)
+    return _core.unit_rows(rows)

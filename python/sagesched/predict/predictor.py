@@ -6,6 +6,7 @@ prediction does not depend on the batch it is made in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,12 +103,11 @@ class LengthPredictor:
         vectors = self._sane(vectors)
         places = self._places(vectors)
         found = self._history.nearest(places, self.config.neighbours)
-        usual = self._history.usual_similarity(places)
         nothing = [""] * len(vectors)
         origins = map(Origin, groups or nothing, tenants or nothing)
         laws = []
         for i, origin in zip(range(len(vectors)), origins, strict=True):
-            near = Near(found.cosine[i], found.slots[i], float(usual[i]))
+            near = Near(found.cosine[i], found.slots[i], found.usual[i])
             self.notice(near)
             standing = self._standings.of(vectors[i], origin.tenant)
             laws.append(self._one(places[i], near, standing, origin))
@@ -271,13 +271,16 @@ class LengthPredictor:
         return Near(cosine[best], slots[best], usual)
 
     def _places(self, vectors: Vectors) -> Vectors:
-        """Where prompts lie for their neighbours, unit rows [n, embedder.search_dim + 2]: by
-        meaning, and by length as an angle."""
-        config, features = self.config, vectors[:, self.embedder.dim :]
-        meaning = unit_rows(vectors[:, : self.embedder.search_dim])
-        angle = config.length_frequency * log_chars(features)
-        length = np.sqrt(config.length_weight) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        return unit_rows(np.concatenate([meaning, length], axis=1))
+        """Where prompts lie for their neighbours, [n, embedder.search_dim + 2]: by meaning, and by
+        length as an angle."""
+        config, dim = self.config, self.embedder.search_dim
+        angle = config.length_frequency * log_chars(vectors[:, self.embedder.dim :])
+        say = math.sqrt(config.length_weight)
+        places = np.empty((len(vectors), dim + 2), dtype=np.float32)
+        places[:, :dim] = unit_rows(vectors[:, :dim])
+        places[:, dim] = say * np.cos(angle)
+        places[:, dim + 1] = say * np.sin(angle)
+        return places
 
     def _sane(self, vectors: Vectors) -> Vectors:
         """Meaning of length 1 or 0, features that are numbers: what came from elsewhere may not
@@ -285,5 +288,6 @@ class LengthPredictor:
         rest = vectors[:, self.embedder.dim :]
         if not np.isfinite(rest).all():
             rest = np.nan_to_num(rest, nan=0.0, posinf=0.0, neginf=0.0)
-        rest = np.minimum(np.maximum(rest, -10.0), 10.0).astype(np.float32)
-        return np.concatenate([unit_rows(vectors[:, : self.embedder.dim]), rest], axis=1)
+        rest = np.minimum(np.maximum(rest, -10.0), 10.0)
+        meaning = unit_rows(vectors[:, : self.embedder.dim])
+        return np.concatenate([meaning, rest], axis=1, dtype=np.float32)

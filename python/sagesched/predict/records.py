@@ -56,6 +56,7 @@ class Records:
         self.groups: Numbers[str] = Numbers()
         self._centre = np.zeros(capacity + 1)  # of the scale, by number of the origin
         self._spread = np.ones(capacity + 1)
+        self._group: NDArray[np.int64] = np.full(capacity + 1, UNKNOWN)
         self._known_by = known_by
         self._named = 0
         self._prompts: list[_Prompt | None] = [None] * capacity
@@ -80,7 +81,7 @@ class Records:
         self.finished[slot] = finished
         self.standing[slot] = standing
         number = self.origins.hold(origin)
-        self.groups.hold(origin.group)
+        self._group[number] = self.groups.hold(origin.group)
         self._named += origin.tenant != ""
         if self.origin[slot] != UNKNOWN:
             self._drop(int(self.origin[slot]))
@@ -101,6 +102,16 @@ class Records:
             return None
         return Scale(float(self._centre[number]), float(self._spread[number]))
 
+    @property
+    def columns(
+        self,
+    ) -> tuple[
+        Floats, Floats, NDArray[np.bool_], NDArray[np.int64], Floats, Floats, NDArray[np.int64]
+    ]:
+        """What `_core.weigh` takes as ``past``."""
+        own = (self.log_tokens, self.standing, self.finished, self.origin)
+        return (*own, self._centre, self._spread, self._group)
+
     def scores(self, slots: NDArray[np.int64]) -> Floats:
         """Standard scores of records [k], each in the scale of its own origin."""
         number = self.origin[slots]
@@ -113,10 +124,6 @@ class Records:
     def of_tenant(self, slots: NDArray[np.int64], tenant: str) -> NDArray[np.bool_]:
         """Of each record [k], whether it is the tenant's."""
         return self._each(slots, lambda origin: origin.tenant == tenant)
-
-    def of_group(self, slots: NDArray[np.int64], group: str) -> NDArray[np.bool_]:
-        """Of each record [k], whether it is of the group."""
-        return self._each(slots, lambda origin: origin.group == group)
 
     def _each(self, slots: NDArray[np.int64], test: Callable[[Origin], bool]) -> NDArray[np.bool_]:
         numbers = self.origin[slots]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sagesched.predict.base import Vectors, sample_text, unit_rows
+from sagesched.predict.tokens import tokens_by
 
 DIMENSIONS = 128
 """Of 256: the model is trained so that the first ones say most. Half of them halve the search."""
@@ -35,10 +36,7 @@ class WordLlamaEmbedder:
 
     def __init__(self) -> None:
         model = _load_offline()
-        self._tokenizer = model.tokenizer
-        # Rows of different lengths are averaged one by one, so that a prompt's vector does not
-        # depend on its batch, and 64 long prompts do not need a padded [64, n, 256] array.
-        self._tokenizer.no_padding()
+        self._tokens = tokens_by(model.tokenizer)
         table: Vectors = model.embedding  # [vocabulary, 256]
         self._table = np.ascontiguousarray(table[:, :DIMENSIONS])
         self.dim = int(self._table.shape[1])
@@ -46,12 +44,10 @@ class WordLlamaEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`."""
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)
-        samples = [sample_text(text) for text in texts]
-        encoded = self._tokenizer.encode_batch_fast(samples, add_special_tokens=False)
-        for row, encoding in zip(rows, encoded, strict=True):
-            if encoding.ids:
-                ids = np.minimum(encoding.ids, len(self._table) - 1)
-                row[:] = self._table[ids].mean(axis=0)
+        # One by one, so that a prompt's vector does not depend on its batch.
+        for row, text in zip(rows, texts, strict=True):
+            tokens = self._tokens(sample_text(text))
+            self._table.take(tokens, axis=0, mode="clip").sum(axis=0, out=row)
         return unit_rows(rows)
 
 
