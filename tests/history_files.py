@@ -96,6 +96,7 @@ class NoWorker:
 
     embedder = failure = history_failure = ""
     history_size = remembered_keys = pending = history_waiting = 0
+    busy = False
 
 
 def make_keeper(path: Path, counters: Counters | None = None, capacity: int = 100) -> HistoryKeeper:

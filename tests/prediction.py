@@ -64,7 +64,7 @@ def settled(
     give_up = time.monotonic() + PATIENT
     while time.monotonic() < give_up:
         stats = service.snapshot()
-        if stats.pending == 0 and condition(stats):
+        if not stats.busy and condition(stats):
             return stats
         time.sleep(0.002)
     raise AssertionError(f"not settled: {service.snapshot()}")

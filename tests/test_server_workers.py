@@ -15,16 +15,17 @@ from sagesched.predict.store.temporary import PREFIX
 
 from .history_files import rows
 from .serving import start_server
-from .test_server_order import serve_behind_blockers, waiting_jobs
+from .test_server_order import MIXED, kinds, known_jobs, serve_behind_blockers, waiting_jobs
 from .traffic import (
     Job,
+    abort,
     completion_order,
-    long_prompt,
     our_metrics,
-    post,
     run_job,
     session,
     short_prompt,
+    until,
+    until_load,
 )
 
 pytestmark = pytest.mark.server
@@ -39,7 +40,8 @@ ENV = {
     "SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT": "120",
     "SAGESCHED_STORE_PROMPTS": "1",  # tells which worker answered which prompt
 }
-LEARNED = 12
+SAVED = 'sagesched_history_file_records_total{event="saved"}'
+SHARED = 'sagesched_history_file_records_total{event="shared"}'
 OWN_APP = """
 from sglang.srt.entrypoints.http_server import app
 
@@ -47,12 +49,6 @@ from sglang.srt.entrypoints.http_server import app
 async def own_route() -> str:
     return "own"
 """
-
-
-def jobs_to_learn() -> list[Job]:
-    """Both kinds of prompts."""
-    jobs = [Job(f"s{i}", short_prompt(i), 3 + i % 4) for i in range(LEARNED)]
-    return jobs + [Job(f"l{i}", long_prompt(i), 150 + 10 * i) for i in range(LEARNED)]
 
 
 async def over_one_connection(url: str, jobs: Sequence[Job]) -> None:
@@ -72,12 +68,49 @@ def writers(path: Path, jobs: Sequence[Job]) -> list[int]:
 
 async def until_stored(path: Path, jobs: Sequence[Job]) -> None:
     texts = {job.prompt for job in jobs}
-    for _ in range(50):
-        stored = {text for (text,) in rows(path, "SELECT text FROM records")}
-        if texts <= stored:
-            return
-        await asyncio.sleep(0.2)
-    pytest.fail(f"never stored: {texts - stored}")
+
+    async def all_stored() -> bool:
+        return texts <= {text for (text,) in rows(path, "SELECT text FROM records")}
+
+    await until(all_stored, "stored")
+
+
+def stored(path: Path) -> int:
+    """Outcomes in the file."""
+    ((count,),) = rows(path, "SELECT count(*) FROM records")
+    return int(count)
+
+
+class Another:
+    """Sends one more request, to whichever worker, and reads the metrics of both.
+
+    Counters follow a worker's outcomes, so that what it has learned of others shows with its next.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.sent = 0
+        self.found: dict[str, float] = {}
+
+    async def __call__(self) -> None:
+        self.sent += 1
+        async with session() as client:
+            job = await run_job(client, self.url, Job("m", f"Number {self.sent}.", 2))
+        assert job.completion_tokens == 2
+        await asyncio.sleep(1.0)  # it is stored, and learned by the others, in less
+        self.found = await our_metrics(self.url)
+
+
+async def until_the_other_knows(another: Another, path: Path, worker: int, records: int) -> None:
+    """Until the worker that wrote none of these records has learned them."""
+
+    async def knows() -> bool:
+        await another()
+        # At most all of the other one's records have been learned by this worker.
+        ((others,),) = rows(path, f"SELECT count(*) FROM records WHERE writer <> {worker}")
+        return another.found.get(SHARED, 0.0) - others >= records
+
+    await until(knows, "learned")
 
 
 async def get(url: str) -> tuple[int, str]:
@@ -90,13 +123,11 @@ async def abort_one_that_waits(url: str) -> None:
     """Abort it over several connections, so through either worker."""
     async with session() as client:
         running = asyncio.create_task(run_job(client, url, Job("r", "Count.", 1500)))
-        await asyncio.sleep(0.5)
+        await until_load(url, running=1, waiting=0)
         waiting = Job("w", "Go on and on.", 1500, {"rid": "to-be-aborted"})
         task = asyncio.create_task(run_job(client, url, waiting))
-        await asyncio.sleep(0.5)
-        for _ in range(4):
-            await post(url + "/abort_request", {"rid": "to-be-aborted"})
-        await asyncio.wait_for(task, 60)
+        await until_load(url, running=1, waiting=1)
+        await abort(url, "to-be-aborted", task)
         assert not running.done()
         assert waiting.completion_tokens < 1500
         assert (await running).completion_tokens == 1500
@@ -110,51 +141,49 @@ def main_process(server: EngineServer) -> psutil.Process:
 def test_workers_share_a_temporary_history(tmp_path: Path) -> None:
     with start_server(*ARGS, env={**ENV, "TMPDIR": str(tmp_path)}) as server:
         (path,) = tmp_path.glob(f"{PREFIX}*/history.db")
-        learned = jobs_to_learn()
+        learned = known_jobs()
         asyncio.run(over_one_connection(server.url, learned))
         asyncio.run(until_stored(path, learned))
-        assert len(writers(path, learned)) == 1
-        asyncio.run(asyncio.sleep(3.0))  # the other worker learns
+        (worker,) = writers(path, learned)
+        another = Another(server.url)
+        asyncio.run(until_the_other_knows(another, path, worker, len(learned)))
 
-        jobs = waiting_jobs()
+        jobs = waiting_jobs(MIXED + MIXED)  # so many that no worker gets none
         done = serve_behind_blockers(server.url, jobs)
-        assert "".join(name[0] for name in completion_order(done)) == "SSSSSLLLLL"
+        assert kinds(completion_order(done)) == "S" * 10 + "L" * 10
         asyncio.run(until_stored(path, jobs))
         assert len(writers(path, jobs)) == 2
 
         asyncio.run(abort_one_that_waits(server.url))
         for _ in range(8):
             assert asyncio.run(get(server.url + "/health_generate"))[0] == 200
-        asyncio.run(check_metrics(server.url, path))
+        asked = len(learned) + 1 + len(jobs) + 1  # a blocker, and the one behind which one waited
+        asyncio.run(check_metrics(another, path, asked))
 
         process = main_process(server)
         everybody = process.children(recursive=True)
         process.terminate()
         process.wait(60)
-        _, alive = psutil.wait_procs(everybody, timeout=10)
+        _, alive = psutil.wait_procs(everybody, timeout=60)
         assert not alive
     assert not list(tmp_path.glob(f"{PREFIX}*"))
 
 
-async def check_metrics(url: str, path: Path) -> None:
+async def check_metrics(another: Another, path: Path, asked: int) -> None:
     """Those of both workers, on whichever answers; health checks are not learned."""
-    for n in range(8):  # counters follow outcomes, so both workers need some
-        async with session() as client:
-            await run_job(client, url, Job("m", f"Number {n}.", 2))
-    event = 'sagesched_history_file_records_total{event="%s"}'
-    for _ in range(50):
-        found = await our_metrics(url)
-        ((count,),) = rows(path, "SELECT count(*) FROM records")
-        if found[event % "saved"] == count == found["sagesched_history_records"]:
-            break
-        await asyncio.sleep(0.2)
-    assert found[event % "saved"] == count == found["sagesched_history_records"]
-    assert found[event % "shared"] >= 2 * LEARNED
-    assert found["sagesched_rank_engine_slots"] == 0
-    asked = 2 * LEARNED + len(waiting_jobs()) + 1 + 1 + 8
+
+    async def complete() -> bool:
+        await another()
+        found = another.found
+        return found[SAVED] == stored(path) == found["sagesched_history_records"]
+
+    await until(complete, "all of it on the page")
+    assert another.found[SHARED] >= len(known_jobs())
+    assert another.found["sagesched_rank_engine_slots"] == 0
     warm_up = 2  # one of each worker
-    assert count - asked - warm_up in (0, 1)  # the aborted one may be learned, too
-    assert not [name for name in found if "fallbacks" in name or "failures" in name]
+    # The aborted one may be learned, too.
+    assert stored(path) - asked - another.sent - warm_up in (0, 1)
+    assert not [name for name in another.found if "fallbacks" in name or "failures" in name]
 
 
 def test_the_operators_app_and_file_are_used(tmp_path: Path) -> None:

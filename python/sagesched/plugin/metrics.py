@@ -125,7 +125,7 @@ def export_soon(service: PredictionService) -> None:
 def _export_service(service: PredictionService) -> None:
     _pending.clear()
     stats = service.snapshot()
-    if stats.pending or (stats.history_waiting and not stats.history_failure):
+    if stats.busy or (stats.history_waiting and not stats.history_failure):
         export_soon(service)
     _exported["history"].set(stats.history_size)
     for result in ("predictions", "deadline_misses", "not_ready", "overloaded", "errors"):

@@ -15,6 +15,7 @@ class OperationQueue:
         self._operations: deque[Operation] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._in_hand = 0  # taken last
 
     def put(self, operation: Operation, max_pending: int) -> bool:
         """Append; False where `max_pending` operations wait already, or after `close`."""
@@ -26,10 +27,14 @@ class OperationQueue:
             return True
 
     def take(self, most: int) -> list[Operation]:
-        """Wait for at least one operation, take up to `most`; empty after `close`."""
+        """Wait for at least one operation, take up to `most`; empty after `close`.
+
+        Whoever takes has carried out what it took before.
+        """
         with self._changed:
+            self._in_hand = 0
             self._changed.wait_for(lambda: self._operations or self._closed)
-            count = min(most, len(self._operations))
+            count = self._in_hand = min(most, len(self._operations))
             return [self._operations.popleft() for _ in range(count)]
 
     def close(self) -> list[Operation]:
@@ -40,6 +45,11 @@ class OperationQueue:
             self._operations.clear()
             self._changed.notify_all()
             return waiting
+
+    def busy(self) -> bool:
+        """Whether operations wait, or have been taken and not carried out yet."""
+        with self._changed:
+            return self._in_hand > 0 or bool(self._operations)
 
     def __len__(self) -> int:
         return len(self._operations)

@@ -32,6 +32,8 @@ class ServiceStats:
     """Keys forgotten because too many were remembered."""
     pending: int
     """Operations waiting for the worker."""
+    busy: bool
+    """Whether it has any to carry out, these or the ones it took last: the counts will change."""
     remembered_keys: int
     """Prompts that wait for their outcome."""
     history_size: int
@@ -69,6 +71,10 @@ class WorkerState(Protocol):
         """Operations waiting."""
 
     @property
+    def busy(self) -> bool:
+        """Whether there are operations that have not been carried out."""
+
+    @property
     def history_waiting(self) -> int:
         """Records not in the history file yet."""
 
@@ -90,7 +96,11 @@ class Counters:
             self._counts[name] += n
 
     def snapshot(self, worker: WorkerState) -> ServiceStats:
-        """All counts, and the worker's state."""
+        """All counts, and the worker's state.
+
+        What is not done yet is read first: where there is nothing, the counts are complete.
+        """
+        busy, history_waiting = worker.busy, worker.history_waiting
         with self._lock:
             counts = Counter(self._counts)
         return ServiceStats(
@@ -104,6 +114,7 @@ class Counters:
             unknown=counts["unknown"],
             dropped_keys=counts["dropped_keys"],
             pending=worker.pending,
+            busy=busy,
             remembered_keys=worker.remembered_keys,
             history_size=worker.history_size,
             embedder=worker.embedder,
@@ -113,6 +124,6 @@ class Counters:
             history_shared=counts["history_shared"],
             history_dropped=counts["history_dropped"],
             history_failures=counts["history_failures"],
-            history_waiting=worker.history_waiting,
+            history_waiting=history_waiting,
             history_failure=worker.history_failure,
         )

@@ -60,6 +60,11 @@ class Worker:
         return len(self.queue)
 
     @property
+    def busy(self) -> bool:
+        """Whether there are operations that have not been carried out."""
+        return self.queue.busy()
+
+    @property
     def history_waiting(self) -> int:
         """Records that are not in the history file yet."""
         return self._keeper.waiting if self._keeper is not None else 0

@@ -125,8 +125,8 @@ class HistoryKeeper:
     def _write(self, file: HistoryFile) -> None:
         while batch := self._waiting.oldest(BATCH):
             file.append(self._space_id, self._writer, batch)
-            self._waiting.written(len(batch))
             self._counters.add("history_saved", len(batch))
+            self._waiting.written(len(batch))  # after it is counted, see `Counters.snapshot`
             self._to_prune -= len(batch)
             if self.failure:
                 logger.info("sagesched: the history file %s is written again.", file.path)
