@@ -1,0 +1,62 @@
+"""How far the index may move a request: ``sagesched.plugin.anchor``."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sagesched.plugin.anchor import ABOVE, BELOW, Anchor
+
+
+def anchor_after(lengths: list[float], dial: float = 1.0, slots: int = 10) -> Anchor:
+    anchor = Anchor(dial, slots, 100.0)
+    for length in lengths:
+        anchor.saw(length, math.log(length))
+    return anchor
+
+
+def test_the_ends_of_the_dial() -> None:
+    strict = anchor_after([100.0] * 50, dial=0.0).keys(10_000)
+    assert strict.weight == 0 and strict.reach == 0
+    free = anchor_after([100.0] * 50, dial=math.inf).keys(10_000)
+    assert (free.weight, free.low, free.high) == (math.inf, -math.inf, math.inf)
+    assert free.reach == math.inf
+
+
+def test_the_unit_is_a_service_and_what_waits() -> None:
+    anchor = anchor_after([200.0] * 2000)
+    assert anchor.keys(0).weight == pytest.approx(200, rel=0.2)
+    assert anchor.keys(20_000).weight == pytest.approx(200 + 2000, rel=0.2)
+    assert anchor.keys(0).weight == pytest.approx(200, rel=0.2)
+
+
+def test_the_band_lies_around_what_is_usual() -> None:
+    keys = anchor_after([50.0, 5000.0] * 1000).keys(0)
+    usual = (math.log(50) + math.log(5000)) / 2
+    assert keys.low == pytest.approx(usual - BELOW, abs=0.3)
+    assert keys.high == pytest.approx(usual + ABOVE, abs=0.3)
+    assert keys.reach == pytest.approx(keys.weight * (BELOW + ABOVE))
+
+
+def test_small_changes_leave_the_keys_alone() -> None:
+    anchor = anchor_after([200.0] * 2000)
+    keys = {anchor.keys(backlog) for backlog in range(20_000, 22_000, 10)}
+    assert len(keys) == 1
+    back_and_forth = {anchor.keys(20_000 + 1_000 * (n % 2)) for n in range(100)}
+    assert len(back_and_forth) == 1
+
+
+@pytest.mark.parametrize("backlog", [0, 1, 10**9, 10**18])
+def test_no_backlog_is_too_long(backlog: int) -> None:
+    keys = anchor_after([1e6] * 10).keys(backlog)
+    assert 0 < keys.weight < 1e13
+    assert keys.low < keys.high
+
+
+def test_nobody_is_overtaken_from_beyond_the_reach() -> None:
+    """Of any two requests, whatever their indices, the one that came ``reach`` earlier is first."""
+    keys = anchor_after([10.0, 1000.0] * 500, dial=2.0).keys(5_000)
+    worst = 0 + keys.weight * min(max(math.log(1e12), keys.low), keys.high)
+    best = keys.reach + 1e-6 + keys.weight * min(max(math.log(1e-3), keys.low), keys.high)
+    assert worst < best

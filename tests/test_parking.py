@@ -1,0 +1,136 @@
+"""Who gives way to whom, without SGLang: ``sagesched.plugin.parking``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sagesched.cost import CostModel
+from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin.order import QueueOrder
+from sagesched.plugin.parking import MOST_VICTIMS, Limits, Parking
+from sagesched.plugin.place import place_of
+from sagesched.predict.defaults import cold_start_pmf
+
+GRID = LengthGrid(4096)
+PRIOR = LengthDistribution(GRID, cold_start_pmf(GRID))
+LIMITS = Limits(most_kv_tokens=1000, most_parks=2, margin=0.5, most_steps=100)
+
+
+class Request:
+    """As much of SGLang's ``Req`` as parking reads."""
+
+    def __init__(self, name: str, prompt: int = 100, produced: int = 0) -> None:
+        self.name = name
+        self.origin_input_ids = [1] * prompt
+        self.output_ids = [1] * produced
+        self.session = self.to_finish = self.beam_group = None
+        self.return_logprob = self.skip_radix_cache_insert = False
+        self.done = False
+
+    def finished(self) -> bool:
+        return self.done
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def point(tokens: int) -> LengthDistribution:
+    pmf = np.zeros(len(GRID))
+    pmf[GRID.bin_of(tokens)] = 1.0
+    return LengthDistribution(GRID, pmf)
+
+
+def setting(
+    running: list[int], waiting: list[int], dial: float = 4.0
+) -> tuple[QueueOrder, list[Any], list[Any]]:
+    """An order with requests of these lengths; the running ones came first and have left the queue."""
+    order = QueueOrder(PRIOR, CostModel(token=1.0, memory=0.0), dial, slots=4)
+    batch: list[Any] = [Request(f"run{i}") for i in range(len(running))]
+    queue: list[Any] = [Request(f"wait{i}") for i in range(len(waiting))]
+    for request, tokens in zip([*batch, *queue], [*running, *waiting], strict=True):
+        order.enter(request, 0, point(tokens))
+    order.settle(queue)
+    order.rank(queue, len(queue), lambda request: 0)
+    return order, batch, queue
+
+
+def test_the_worst_give_way_to_the_best_and_no_others() -> None:
+    order, batch, _ = setting([2000, 900, 30, 2500], [10, 12])
+    victims = [r.name for r in Parking(LIMITS).victims(batch, order)]
+    assert victims == ["run3", "run1"]  # of those above the band the last to come
+
+
+def test_nobody_gives_way_to_who_is_hardly_better() -> None:
+    order, batch, _ = setting([200, 210, 190], [150, 180])
+    assert Parking(LIMITS).victims(batch, order) == []
+    order, batch, _ = setting([200, 210, 190], [150, 180])
+    assert Parking(Limits(1000, margin=0.0)).victims(batch, order)
+
+
+def test_first_come_first_served_parks_nobody() -> None:
+    order, batch, _ = setting([4000, 4000], [1, 1], dial=0.0)
+    assert Parking(Limits(1000, margin=0.0)).victims(batch, order) == []
+
+
+def test_who_may_not_give_way() -> None:
+    order, batch, _ = setting([3000] * 8, [10] * 8)
+    batch[0].done = True
+    batch[1].to_finish = object()
+    batch[2].session = object()
+    batch[3].return_logprob = True
+    batch[4].skip_radix_cache_insert = True
+    batch[5].beam_group = object()
+    batch[6].output_ids = [1] * 901
+    place_of(batch[7]).parks = 2  # type: ignore[union-attr]
+    stranger = Request("stranger")
+    assert Parking(LIMITS).victims([*batch, stranger], order) == []
+
+
+def test_a_pass_parks_no_more_than_so_many_and_nobody_twice() -> None:
+    order, batch, _ = setting([3000] * 30, [10] * 30)
+    parking = Parking(LIMITS)
+    first = parking.victims(batch, order)
+    assert len(first) == MOST_VICTIMS
+    rest = [r for r in batch if r not in first]
+    assert not set(parking.victims(rest, order)) & set(first)
+
+
+def test_who_finished_since_the_last_ranking_is_left_alone() -> None:
+    order, batch, _ = setting([3000] * 12, [10] * 30)
+    parking = Parking(LIMITS)
+    gone = parking.victims(batch, order)
+    rest = [r for r in batch if r not in gone]
+    rest[0].done = True
+    left = rest.pop(1)
+    assert not {rest[0], left} & set(parking.victims(rest, order))
+
+
+def test_who_was_parked_too_long_goes_first() -> None:
+    order, batch, queue = setting([3000], [10])
+    parking = Parking(LIMITS)
+    (victim,) = parking.victims(batch, order)
+    parking.park(victim, 5)
+    queue.append(victim)
+    order.enter(victim, 5, None)
+    for step in (6, 104):
+        parking.hurry(order, step)
+        order.rank(queue, 2, lambda request: 0)
+        assert queue[0].name == "wait0"
+    parking.hurry(order, 105)
+    order.rank(queue, 2, lambda request: 0)
+    assert queue[0] is victim
+
+
+def test_a_resumed_request_is_forgotten() -> None:
+    order, batch, queue = setting([3000], [10])
+    parking = Parking(LIMITS)
+    (victim,) = parking.victims(batch, order)
+    parking.park(victim, 5)
+    order.enter(victim, 5, None)
+    order.settle(queue)  # admitted again
+    place = place_of(victim)
+    assert place is not None and place.parked_at == -1 and place.parks == 1
+    parking.hurry(order, 1000)
+    assert not parking._away
