@@ -18,7 +18,7 @@ def anchor_after(lengths: list[float], dial: float = 1.0, slots: int = 10) -> An
 
 def test_the_ends_of_the_dial() -> None:
     strict = anchor_after([100.0] * 50, dial=0.0).keys(10_000)
-    assert strict.weight == 0 and strict.reach == 0
+    assert (strict.weight, strict.reach) == (0, 0)
     free = anchor_after([100.0] * 50, dial=math.inf).keys(10_000)
     assert (free.weight, free.low, free.high) == (math.inf, -math.inf, math.inf)
     assert free.reach == math.inf

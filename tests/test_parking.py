@@ -45,7 +45,7 @@ def point(tokens: int) -> LengthDistribution:
 def setting(
     running: list[int], waiting: list[int], dial: float = 4.0
 ) -> tuple[QueueOrder, list[Any], list[Any]]:
-    """An order with requests of these lengths; the running ones came first and have left the queue."""
+    """An order of requests of these lengths; the running ones came first and left the queue."""
     order = QueueOrder(PRIOR, CostModel(token=1.0, memory=0.0), dial, slots=4)
     batch: list[Any] = [Request(f"run{i}") for i in range(len(running))]
     queue: list[Any] = [Request(f"wait{i}") for i in range(len(waiting))]
@@ -59,7 +59,7 @@ def setting(
 def test_the_worst_give_way_to_the_best_and_no_others() -> None:
     order, batch, _ = setting([2000, 900, 30, 2500], [10, 12])
     victims = [r.name for r in Parking(LIMITS).victims(batch, order)]
-    assert victims == ["run3", "run1"]  # of those above the band the last to come
+    assert victims == ["run3", "run0"]
 
 
 def test_nobody_gives_way_to_who_is_hardly_better() -> None:
@@ -131,6 +131,7 @@ def test_a_resumed_request_is_forgotten() -> None:
     order.enter(victim, 5, None)
     order.settle(queue)  # admitted again
     place = place_of(victim)
-    assert place is not None and place.parked_at == -1 and place.parks == 1
+    assert place is not None
+    assert (place.parked_at, place.parks) == (-1, 1)
     parking.hurry(order, 1000)
     assert not parking._away

@@ -179,20 +179,13 @@ void bind_curve(py::module_& module) {
         .def("index", &curve_index, py::arg("age"), py::arg("cached_len") = 0);
 }
 
+// A permutation of the list's own references under the GIL: no count changes, no Python code runs.
 std::size_t move_to_front(const py::list& queue, const py::list& front) {
-    const auto pointers = [](const py::list& list) {
-        std::vector<void*> items(list.size());
-        for (std::size_t i = 0; i < items.size(); ++i)
-            items[i] = PyList_GET_ITEM(list.ptr(), static_cast<py::ssize_t>(i));
-        return items;
+    const auto items = [](const py::list& list) {
+        return reinterpret_cast<void**>(PySequence_Fast_ITEMS(list.ptr()));
     };
-    std::size_t found = 0;
-    const auto order = sagesched::move_to_front(pointers(queue), pointers(front), found);
-    // A permutation of borrowed pointers under the GIL: no reference count changes, no Python code
-    // runs, and nothing below can fail.
-    for (std::size_t i = 0; i < order.size(); ++i)
-        PyList_SET_ITEM(queue.ptr(), static_cast<py::ssize_t>(i), static_cast<PyObject*>(order[i]));
-    return found;
+    const std::vector<void*> wanted(items(front), items(front) + front.size());
+    return sagesched::move_to_front(items(queue), queue.size(), wanted.data(), wanted.size());
 }
 
 }  // namespace

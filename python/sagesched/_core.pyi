@@ -352,7 +352,8 @@ def move_to_front(queue: list[object], front: list[object]) -> int:
 
     They come first in the order of ``front``; all others keep their order. An object missing from
     the queue is skipped, one named twice moves once; of an object that stands in the queue more
-    than once the first one moves. O(len(queue) + len(front)) without a Python call per element.
+    than once one moves. At most O(len(queue) + len(front)), without a Python call per element;
+    much less where those that move were at the front before or came last.
 
     Returns:
         How many objects were found and moved.

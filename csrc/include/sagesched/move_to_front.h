@@ -1,15 +1,15 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
 namespace sagesched {
 
-// The queue with the items of `front` first, in the order of `front`; all others keep their order.
-// Items are compared by address. An item of `front` that is missing from the queue is skipped, one
-// named twice moves once; of an item that stands in the queue more than once the first one moves.
-// O(queue + front). `found` is the number of items moved.
-std::vector<void*> move_to_front(const std::vector<void*>& queue, const std::vector<void*>& front,
-                                 std::size_t& found);
+// Brings the items of `front` to the front of the queue, in place and in that order; all others keep
+// their order. Items are compared by address and stand in the queue once. An item of `front` that is
+// missing from the queue is skipped, one named twice moves once. Returns how many were moved.
+//
+// Those that were at the front before, or came last, are found at once; any other costs a look at the
+// rest of the queue, a comparison an item.
+std::size_t move_to_front(void** queue, std::size_t size, void* const* front, std::size_t count);
 
 }  // namespace sagesched

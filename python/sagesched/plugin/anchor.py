@@ -1,13 +1,13 @@
 """How far its index may move a request from its place by arrival.
 
-A request's key is ``arrival + weight * clamp(ln(index), low, high)``, smallest first. The weight is
-``dial`` units; the unit is what a request waits or needs, whichever is longer by much: the mean
-predicted service ``S`` plus the time ``B`` in which the engine would work off everything that waits.
+A request's key is ``arrival + weight * clamp(ln(index), low, high)``, smallest first. The weight
+is ``dial`` units; a unit is the mean predicted service ``S`` plus the time ``B`` in which the engine
+would work off everything that waits, both in steps.
 With ``S`` alone the order fades to first come, first served as a backlog grows; with ``B`` it stays
 the same order of a queue twice as long (``docs/decisions.md``).
 
-The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above it
-all equally patient, so those that would wait longest share the delay and the tail stays short; and
+The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above
+it all equally patient, so those that would wait longest share the delay and the tail stays short; and
 nobody is overtaken by a request that arrives more than ``reach`` steps after it.
 
 Everything here is a function of the requests in the order of their arrival: ranks agree. Steps are
@@ -20,7 +20,9 @@ import math
 from dataclasses import dataclass
 
 BELOW, ABOVE = 0.6, 1.4
-"""The band around the mean logarithm of the index."""
+"""The band around the mean logarithm of the index, at dials up to 1."""
+BELOW_MORE, ABOVE_MORE = 0.6, 0.8
+"""What a dial above 1 adds to it, each 1: who wants the mean lets the index tell more apart."""
 STEPS_PER_OCTAVE = 4
 MOST_UNIT = 2.0**40
 
@@ -55,6 +57,8 @@ class Anchor:
 
     def __init__(self, dial: float, slots: int, mean_length: float) -> None:
         self.dial = dial
+        more = max(0.0, dial - 1.0)
+        self._below, self._above = BELOW + BELOW_MORE * more, ABOVE + ABOVE_MORE * more
         self._slots = max(1, slots)
         self._service = mean_length
         self._centre = 0.0
@@ -77,7 +81,7 @@ class Anchor:
         self._centre_step = _follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE
         weight = self.dial * 2.0 ** (self._unit_step / STEPS_PER_OCTAVE)
-        return Keys(weight, centre - BELOW, centre + ABOVE)
+        return Keys(weight, centre - self._below, centre + self._above)
 
 
 def _follow(step: float, value: float) -> float:

@@ -48,7 +48,9 @@ class QueueOrder:
         self.grid: LengthGrid = prior.grid
         self.cost = cost
         self._engine = RankEngine(self.grid.edges, cost, index_weight=0.0)
-        self._running = RankEngine(self.grid.edges, cost, index_weight=0.0)  # between two calls empty
+        self._running = RankEngine(
+            self.grid.edges, cost, index_weight=0.0
+        )  # between two calls empty
         self._requests: dict[int, Any] = {}  # handle -> request
         self._front: list[Any] = []  # best first, as of the last pass
         self._prior_pmf = prior.pmf.astype(np.float64)
@@ -217,7 +219,7 @@ class QueueOrder:
                 self.enter(request, latest, None)
 
     def _learn(self, predicted: LengthDistribution | None) -> LengthDistribution:
-        """Follow the mean of what is predicted: it is the prior of a request without a prediction."""
+        """Follow the mean of what is predicted: the prior of a request without a prediction."""
         if predicted is None:
             return LengthDistribution(self.grid, self._prior_pmf)
         self._prior_pmf += (predicted.pmf - self._prior_pmf) / min(self._sequence + 2, 1024)

@@ -1,7 +1,7 @@
 """Which running requests give way to waiting ones, and how.
 
-A victim's KV is published to the radix tree, where it may be evicted but usually is still there when
-the request resumes; then a resume costs one prompt token. So parking is used only where such a
+A victim's KV is published to the radix tree, where it may be evicted but usually is still there
+when the request resumes; then a resume costs one prompt token. So parking is used only where such a
 prefill shares its step with decoding (``--enable-mixed-chunk``) and a radix cache keeps KV; where
 predictions say nothing, keys differ little and nobody is parked.
 
@@ -22,6 +22,8 @@ from sagesched.plugin.place import Place, place_of
 
 REFRESH_STEPS = 8
 """Running requests are ranked anew after as many passes; their ages change slowly."""
+VICTIM_SHARE = 0.6
+"""Most KV tokens of a victim at a dial of 1, as a share of a slot's part of the pool."""
 MOST_VICTIMS = 8
 """In a pass."""
 
@@ -39,8 +41,20 @@ class Limits:
 
     most_kv_tokens: int
     most_parks: int = 2
-    margin: float = 1.4
+    margin: float = 0.5
     most_steps: int = 2000
+
+    @classmethod
+    def of_dial(cls, dial: float, slot_tokens: float) -> Limits:
+        """The further the dial, the larger and the more often parked a victim may be.
+
+        Args:
+            dial: as of ``Anchor``.
+            slot_tokens: a slot's part of the KV pool.
+        """
+        reach = min(max(dial, 1.0), 4.0)
+        most_kv_tokens = int(VICTIM_SHARE * reach**2 * slot_tokens)
+        return cls(most_kv_tokens, most_parks=round(2 * reach))
 
 
 class Parking:
@@ -51,7 +65,9 @@ class Parking:
         self.parked = 0
         self._worst: list[tuple[float, Any]] = []
         self._ranked_in = -REFRESH_STEPS
-        self._away: OrderedDict[int, Any] = OrderedDict()  # sequence -> request, longest parked first
+        self._away: OrderedDict[int, Any] = (
+            OrderedDict()
+        )  # sequence -> request, longest parked first
         self._pass = 0
 
     def victims(self, running: Sequence[Any], order: QueueOrder) -> list[Any]:

@@ -38,7 +38,7 @@ class Settings:
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
     """
 
-    dial: float = 6.0
+    dial: float = 1.0
     cost: CostModel | None = None
     embedder: str = "auto"
     deadline_s: float = 0.5
@@ -51,7 +51,7 @@ class Settings:
 
 
 VARIABLES: Mapping[str, str] = {
-    "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 6)",
+    "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
     "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "

@@ -17,9 +17,6 @@ from sagesched.plugin.settings import POLICY, read_settings
 from sagesched.plugin.state import STATE, SchedulerState
 from sagesched.predict.defaults import cold_start_pmf
 
-VICTIM_SHARE = 0.45
-"""Most KV tokens of a request that gives way, as a share of a slot's part of the pool."""
-
 logger = logging.getLogger("sagesched")
 
 
@@ -37,15 +34,17 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     if self.metrics_reporter.current_scheduler_metrics_enabled:
         metrics.enable()
     state = SchedulerState(
-        lambda: QueueOrder(prior, cost, settings.dial, slots), slots, _parking(self, slots)
+        lambda: QueueOrder(prior, cost, settings.dial, slots),
+        slots,
+        _parking(self, slots, settings.dial),
     )
     setattr(self.policy, STATE, state)
     logger.info("sagesched %s: gittins in force, dial %g, %s", __version__, settings.dial, cost)
     return result
 
 
-def _parking(scheduler: Any, slots: int) -> Parking | None:
-    """Whether running requests may give way: where a resume is cheap and the radix tree keeps KV."""
+def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
+    """Running requests give way only where a resume is cheap and the radix tree keeps KV."""
     cache = scheduler.tree_cache
     pays = (
         scheduler.is_mixed_chunk
@@ -56,7 +55,7 @@ def _parking(scheduler: Any, slots: int) -> Parking | None:
     )
     if not pays:
         return None
-    return Parking(Limits(most_kv_tokens=int(VICTIM_SHARE * scheduler.max_total_num_tokens / slots)))
+    return Parking(Limits.of_dial(dial, scheduler.max_total_num_tokens / slots))
 
 
 HOOK = Hook(

@@ -1,0 +1,246 @@
+"""The policy's front: its dial, what it knows and its parts, beside every other policy, by replay.
+
+    python -m bench.bench_front --seeds 3            what is missing, then the report
+    python -m bench.bench_front --only hetero,chat
+
+Writes ``bench/results/front.md`` and ``front.json``. Every figure is a ratio to fcfs on the same
+requests. Finished runs are kept in a file under everything that decides them, so that the command
+can be repeated until nothing is missing; a run counts only after the checks of
+``bench/replay/checked.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from bench.front.rows import SETTINGS, Line, Setting
+from bench.replay.checked import MakeCheckedWorker
+from bench.replay.machine import REPOSITORY, origin
+from bench.replay.store import Store
+from sagesched.replay.backend import RealBackend
+from sagesched.replay.progress import Progress
+from sagesched.replay.result import Row
+from sagesched.replay.runner import WorkerPool
+from sagesched.replay.tasks import Result, Run, RunTask, Saturation, SaturationTask, Task, engine_of
+
+SEED_BASE = 200
+"""Policies were tuned on seeds from 300 on."""
+
+TITLES = (
+    "policy", "knows", "mean", "P99", "mean TTFT", "mean TPOT", "P99 TPOT", "stall", "rate",
+    "seeds",
+)  # fmt: skip
+FIGURES = (
+    ("mean_ttlt_s", 3), ("p99_ttlt_s", 3), ("mean_ttft_s", 2), ("mean_tpot_s", 2),
+    ("p99_tpot_s", 2),
+)  # fmt: skip
+"""With their digits."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what is missing and write the report."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bench_front",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seeds", type=int, default=5, help="number of seeds, default %(default)s")
+    add("--budget-min", type=float, default=60.0, help="minutes, default %(default)s")
+    add("--jobs", type=int, default=2, help="parallel processes, default %(default)s")
+    add("--only", default="", help="names of settings, comma-separated; default all")
+    add("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="recorded traces")
+    add("--store", type=Path, default=REPOSITORY / "build" / "bench_front.jsonl")
+    add("--out", type=Path, default=REPOSITORY / "bench" / "results", help="folder for the report")
+    options = parser.parse_args(arguments)
+    wanted = {name for name in options.only.split(",") if name}
+    unknown = wanted - {setting.name for setting in SETTINGS}
+    if unknown:
+        parser.error(f"--only: unknown {', '.join(sorted(unknown))}")
+    settings = [
+        setting
+        for setting in SETTINGS
+        if (not wanted or setting.name in wanted) and not setting.cell.missing_files(options.data)
+    ]
+    front = Front(options, RealBackend())
+    front.run(settings)
+    (options.out / "front.md").write_text(front.as_markdown(SETTINGS))
+    (options.out / "front.json").write_text(front.as_json(SETTINGS))
+    return int(bool(front.failures))
+
+
+class Front:
+    """Runs, and what was found so far."""
+
+    def __init__(self, options: argparse.Namespace, backend: RealBackend) -> None:
+        self.options = options
+        self.backend = backend
+        self.policies = backend.policies()
+        self.origin = origin(backend.versions()["sglang"], self.policies)
+        self.store = Store(options.store)
+        self.progress = Progress()
+        self.failures: list[str] = []
+        self.deadline = time.monotonic() + 60 * options.budget_min
+
+    @property
+    def seeds(self) -> range:
+        """Of the samples."""
+        return range(SEED_BASE, SEED_BASE + self.options.seeds)
+
+    def run(self, settings: Sequence[Setting]) -> None:
+        """Seed by seed, so that a budget that ends early leaves whole rows of fewer seeds."""
+        pool = WorkerPool[Task, Result](
+            MakeCheckedWorker(self.backend), engine_of, self.options.jobs, self.backend.preload
+        )
+        with pool:
+            for seed in self.seeds:
+                for kind in (self._saturations, self._runs):
+                    tasks = [task for setting in settings for task in kind(setting, seed)]
+                    if time.monotonic() < self.deadline:
+                        self._do(pool, tasks)
+
+    def _do(
+        self, pool: WorkerPool[Task, Result], tasks: Sequence[tuple[Task, dict[str, Any]]]
+    ) -> None:
+        self.progress.start(len(tasks))
+        for outcome in pool.run([task for task, _ in tasks]):
+            task, key = tasks[outcome.index]
+            self.progress.ended(str(task), outcome.error)
+            if outcome.result is None:
+                self.failures.append(f"{key}: {outcome.error}")
+            elif isinstance(outcome.result, Run):
+                self.store.add(key, {"row": asdict(outcome.result.row)})
+            elif isinstance(outcome.result, Saturation):
+                self.store.add(key, asdict(outcome.result))
+            if time.monotonic() > self.deadline:
+                break
+        self.progress.close()
+
+    def _saturations(self, setting: Setting, seed: int) -> Iterator[tuple[Task, dict[str, Any]]]:
+        key = self._key(setting, seed, setting.baseline) | {"saturation": True}
+        if self.store.get(key) is None:
+            yield SaturationTask(setting.scenario(self.options.data), seed), key
+
+    def _runs(self, setting: Setting, seed: int) -> Iterator[tuple[Task, dict[str, Any]]]:
+        base = self._key(setting, seed, setting.baseline) | {"saturation": True}
+        saturation = self.store.get(base)
+        if saturation is None:
+            return
+        found = Saturation(*(saturation[name] for name in ("rate_rps", "served", "refused")))
+        for line in setting.lines:
+            key = self._key(setting, seed, line)
+            if self.store.get(key) is None:
+                yield (
+                    RunTask(
+                        scenario=setting.scenario(self.options.data),
+                        policy=line.policy,
+                        predictor=self.policies[line.policy].knows(line.predictor),
+                        load=setting.load,
+                        rate_rps=setting.load * found.offered_rps,
+                        seed=seed,
+                        settings=line.settings,
+                    ),
+                    key,
+                )
+
+    def _key(self, setting: Setting, seed: int, line: Line) -> dict[str, Any]:
+        scenario = setting.scenario(self.options.data)
+        return {
+            "workload": asdict(scenario.workload)
+            | {"content": None, "source": setting.cell.workload},
+            "engine": asdict(scenario.engine),
+            "step_time": asdict(scenario.step_time),
+            "load": setting.load,
+            "seed": seed,
+            "policy": line.policy,
+            "predictor": self.policies[line.policy].knows(line.predictor),
+            "settings": list(map(list, line.settings)),
+            "code": self.origin.codes[line.policy],
+            "sglang": self.origin.sglang,
+        }
+
+    def rows(self, setting: Setting, line: Line) -> dict[int, Row]:
+        """What was found, by seed."""
+        entries = {seed: self.store.get(self._key(setting, seed, line)) for seed in self.seeds}
+        return {seed: Row(**entry["row"]) for seed, entry in entries.items() if entry}
+
+    def as_json(self, settings: Sequence[Setting]) -> str:
+        """Every row."""
+        rows = [
+            {"setting": setting.name, "line": line.name, **asdict(row)}
+            for setting in settings
+            for line in setting.lines
+            for row in self.rows(setting, line).values()
+        ]
+        return json.dumps({"origin": asdict(self.origin), "rows": rows}, indent=1) + "\n"
+
+    def as_markdown(self, settings: Sequence[Setting]) -> str:
+        """A table a setting."""
+        made = self.origin
+        blocks = [
+            "# The front: mean against tail",
+            (
+                f"`python -m bench.bench_front` at commit {made.commit}, SGLang {made.sglang}, "
+                f"{made.hardware}. SGLang's own scheduler in virtual time, llama-3.1-8b on h100 (a "
+                "roofline, not calibrated), the first 10 % of the requests not counted, load relative "
+                "to the saturation under fcfs of the same requests. Seeds from 200 on; tuned on "
+                "others."
+            ),
+            (
+                "Ratios to fcfs, smaller is better, mean over seeds ± standard deviation. *law* knows "
+                "the true law of the request's cluster, *shipped* learns from an empty history, "
+                "*oracle* knows the length. Stall is the longest wait between two tokens, seconds; "
+                "rate is completions per second between the 10th and 90th percentile of completions."
+            ),
+        ]
+        for setting in settings:
+            table = list(self._table(setting))
+            if table:
+                blocks.append(f"## {setting.title}")
+                if setting.wanted:
+                    blocks.append(f"To reach: {setting.wanted}")
+                blocks.append("\n".join(table))
+        if self.failures:
+            blocks.append("\n".join(["## Failed", *(f"- {line}" for line in self.failures)]))
+        return "\n\n".join(blocks) + "\n"
+
+    def _table(self, setting: Setting) -> Iterator[str]:
+        base = self.rows(setting, setting.baseline)
+        if not base:
+            return
+        yield f"| {' | '.join(TITLES)} |"
+        yield "|---" * len(TITLES) + "|"
+        for line in setting.lines:
+            found = self.rows(setting, line)
+            pairs = [(row, base[seed]) for seed, row in found.items() if seed in base]
+            if not pairs:
+                continue
+            first = pairs[0][0]
+            if line is setting.baseline:
+                values = [
+                    f"{mean(getattr(row, name) for row, _ in pairs):.3g}" for name, _ in FIGURES
+                ]
+            else:
+                values = [_ratio(pairs, name, digits) for name, digits in FIGURES]
+            stall = f"{max(row.max_stall_s for row, _ in pairs):.2g}"
+            rate = _ratio(pairs, "throughput_mid80_rps", 3)
+            cells = [line.name, first.predictor, *values, stall, rate, str(len(pairs))]
+            yield f"| {' | '.join(cells)} |"
+
+
+def _ratio(pairs: Sequence[tuple[Row, Row]], name: str, digits: int) -> str:
+    values = [getattr(row, name) / getattr(other, name) for row, other in pairs]
+    spread = f" ± {stdev(values):.2f}" if len(values) > 1 and digits > 2 else ""
+    return f"{mean(values):.{digits}f}{spread}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Settings, and the policies that are compared in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.replay.cells import Cell
+from sagesched.replay.tasks import Scenario
+
+STRICT, DEFAULT, LATENCY = 0.5, 1.0, 4.0
+"""Positions of the dial."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A policy with its settings.
+
+    Attributes:
+        name: for the table.
+        policy: its name in the replay.
+        predictor: what it knows.
+        settings: of the policy.
+    """
+
+    name: str
+    policy: str
+    predictor: str = "law"
+    settings: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One table.
+
+    Attributes:
+        name: for ``--only``.
+        cell: workload and engine.
+        load: as a fraction of the saturation under fcfs.
+        lines: policies, fcfs first.
+        n: requests a run.
+        wanted: what is to be reached.
+        arrivals: how requests arrive; None: Poisson, or as the cell has it.
+    """
+
+    name: str
+    cell: Cell
+    load: float
+    lines: tuple[Line, ...]
+    n: int = 2000
+    wanted: str = ""
+    arrivals: str | None = None
+
+    @property
+    def baseline(self) -> Line:
+        """What all others are divided by."""
+        return self.lines[0]
+
+    @property
+    def title(self) -> str:
+        """The table's heading."""
+        how = f", {self.arrivals}" if self.arrivals else ""
+        return f"{self.cell}, load {self.load:g}, {self.n:,} requests{how}"
+
+    def scenario(self, data: Path) -> Scenario:
+        """What its runs have in common."""
+        scenario = self.cell.scenario(self.n, data)
+        if self.arrivals is None:
+            return scenario
+        return replace(scenario, workload=replace(scenario.workload, arrivals=self.arrivals))
+
+
+FCFS = Line("fcfs", "fcfs", "none")
+
+
+def ours(name: str, predictor: str = "law", **settings: float) -> Line:
+    """The shipped policy."""
+    return Line(f"gittins, {name}", "gittins", predictor, tuple(settings.items()))
+
+
+def others(*names: str, predictor: str = "law") -> tuple[Line, ...]:
+    """Other policies at their own settings."""
+    return tuple(Line(name, name, predictor) for name in names)
+
+
+YARDSTICKS = others("oracle-sjf", "oracle-srpt-soft")
+DIALS = (
+    ours("default", dial=DEFAULT),
+    ours("strict", dial=STRICT),
+    ours("latency first", dial=LATENCY),
+)
+KNOWLEDGE = (
+    ours("default", "shipped", dial=DEFAULT),
+    ours("default", "prior", dial=DEFAULT),
+    ours("default", "oracle", dial=DEFAULT),
+)
+PUBLISHED = others(
+    "lpm", "hrrn", "prompt-only", "mean", "ssjf", "sagesched-paper", "ltr", "trail", "tie",
+    "uniboost", "larry", "fastserve",
+)  # fmt: skip
+
+LAW_LINES = (FCFS, *DIALS, *KNOWLEDGE, *PUBLISHED, *YARDSTICKS)
+SHORT = (FCFS, DIALS[0], KNOWLEDGE[0], *others("prompt-only", "oracle-sjf"))
+SHIPPED = (
+    FCFS,
+    *(replace(line, predictor="shipped") for line in DIALS),
+    *others("lpm", "prompt-only", "mean", "oracle-sjf", predictor="shipped"),
+)
+
+SETTINGS = (
+    Setting(
+        "hetero", Cell("hetero", 60_000, 64), 1.1, LAW_LINES,
+        wanted="default 0.61 at 1.05; strict 0.70 at 1.00; latency first 0.57 / 1.4 / 0.05; "
+        "shipped at most 0.04 above law",
+    ),
+    Setting(
+        "cluster", Cell("cluster", 60_000, 64), 1.1, LAW_LINES,
+        wanted="default 0.66 at 1.05; strict 0.70 at 1.00; latency first 0.65 / 1.4 / 0.10; "
+        "shipped at most 0.04 above law",
+    ),
+    Setting("scarce", Cell("hetero", 30_000, 128), 1.1, SHORT, wanted="0.53 at 1.10"),
+    Setting("chat", Cell("chat", 60_000, 64), 0.8, SHIPPED, wanted="default 0.80 at 1.05"),
+    Setting(
+        "mooncake", Cell("mooncake", 400_000, 256, context=131_072), 1.1, SHIPPED,
+        wanted="mean 0.6, prefix hits within 3 points of lpm's",
+    ),
+    Setting(
+        "overload", Cell("hetero", 60_000, 64), 1.1, SHORT, n=10_000, wanted="default 0.50 at 1.10"
+    ),
+    Setting(
+        "bursts", Cell("hetero", 60_000, 64), 0.97, SHORT, n=20_000, arrivals="bursts:10,10,3",
+        wanted="never above 1",
+    ),
+    Setting(
+        "calm", Cell("hetero", 60_000, 64), 0.8, SHORT, wanted="nothing worse than 1.01",
+    ),
+)  # fmt: skip

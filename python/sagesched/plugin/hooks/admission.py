@@ -1,0 +1,82 @@
+"""One pass of admission: before it running requests may give way, after it the order is settled.
+
+There are many ways out of the waiting queue (admitted, aborted, timed out) and one step loop, so
+the step loop is hooked; where nobody left and nobody gives way it costs two comparisons.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.plugin import fallback, metrics
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.release import release_to_tree
+from sagesched.plugin.state import SchedulerState, state_of
+
+
+def get_new_batch_prefill(
+    original: Any, self: Any, running_batch: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Park, let SGLang admit, settle, requeue who was parked."""
+    state: SchedulerState | None = state_of(self.policy)
+    if state is None or state.order is None:
+        return original(self, running_batch, *args, **kwargs)
+    victims = [] if state.parking is None else _park(self, state, running_batch)
+    plan = original(self, running_batch, *args, **kwargs)
+    try:
+        if state.order is not None and len(state.order) != len(self.waiting_queue):
+            state.order.settle(self.waiting_queue)
+    except Exception as error:
+        fallback.report("settle", error)
+        state.failed(self.waiting_queue)
+    # Not earlier: admitted in the pass that released it, a request would take the token that is
+    # still in flight for it a second time, under overlap.
+    for request in victims:
+        self._add_request_to_queue(request, is_retracted=True)
+    metrics.set_slots(0 if state.order is None else len(state.order))
+    return plan
+
+
+def _park(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
+    """Release whoever gives way, its KV to the radix tree; an error ends parking for good."""
+    victims: list[Any] = []
+    try:
+        assert state.parking is not None
+        victims = _victims(scheduler, state, batch)
+        if victims:
+            release_to_tree(batch, victims)
+            for request in victims:
+                state.parking.park(request, scheduler.forward_ct)
+            metrics.count_parked(len(victims))
+    except Exception as error:
+        fallback.report("park", error)
+        state.parking = None
+        victims = [request for request in victims if request.is_retracted]
+    return victims
+
+
+def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
+    waiting, running = scheduler.waiting_queue, batch.reqs
+    assert state.parking is not None
+    assert state.order is not None
+    if not waiting or not running or scheduler.chunked_req is not None:
+        return []
+    free = scheduler.get_num_allocatable_reqs(len(running), running_batch=batch)
+    if free > 0 and not batch.batch_is_full:
+        return []
+    if len(state.order) != len(waiting):
+        state.order.settle(waiting)
+    state.parking.hurry(state.order, scheduler.forward_ct)
+    victims = state.parking.victims(running, state.order)
+    room = scheduler.max_queued_requests
+    if room is not None:  # a full queue would turn them away
+        victims = victims[: max(0, room - len(waiting) - 1)]
+    return victims
+
+
+HOOK = Hook(
+    target="sglang.srt.managers.scheduler.Scheduler.get_new_batch_prefill",
+    fn=get_new_batch_prefill,
+    reason="let running requests give way, and settle the order with who left the queue",
+    parameters=("self", "running_batch"),
+)
