@@ -38,6 +38,15 @@ TITLES = (
     "policy", "knows", "mean", "P99", "mean TTFT", "mean TPOT", "P99 TPOT", "stall", "rate",
     "seeds",
 )  # fmt: skip
+ABOUT = """\
+SGLang's own scheduler in virtual time, llama-3.1-8b on h100 (a roofline, not calibrated), the first
+10 % of the requests not counted, load relative to the saturation under fcfs of the same requests.
+Seeds from 200 on; tuned on others.
+
+Ratios to fcfs, smaller is better, mean over seeds ± standard deviation. *law* knows the true law of
+the request's cluster, *shipped* learns from an empty history, *oracle* knows the length. Stall is
+the longest wait between two tokens, seconds; rate is completions per second between the 10th and 90th
+percentile of completions."""
 FIGURES = (
     ("mean_ttlt_s", 3), ("p99_ttlt_s", 3), ("mean_ttft_s", 2), ("mean_tpot_s", 2),
     ("p99_tpot_s", 2),
@@ -185,22 +194,8 @@ class Front:
     def as_markdown(self, settings: Sequence[Setting]) -> str:
         """A table a setting."""
         made = self.origin
-        blocks = [
-            "# The front: mean against tail",
-            (
-                f"`python -m bench.bench_front` at commit {made.commit}, SGLang {made.sglang}, "
-                f"{made.hardware}. SGLang's own scheduler in virtual time, llama-3.1-8b on h100 (a "
-                "roofline, not calibrated), the first 10 % of the requests not counted, load relative "
-                "to the saturation under fcfs of the same requests. Seeds from 200 on; tuned on "
-                "others."
-            ),
-            (
-                "Ratios to fcfs, smaller is better, mean over seeds ± standard deviation. *law* knows "
-                "the true law of the request's cluster, *shipped* learns from an empty history, "
-                "*oracle* knows the length. Stall is the longest wait between two tokens, seconds; "
-                "rate is completions per second between the 10th and 90th percentile of completions."
-            ),
-        ]
+        what = f"`python -m bench.bench_front` at commit {made.commit}, SGLang {made.sglang}"
+        blocks = ["# The front: mean against tail", f"{what}, {made.hardware}. {ABOUT}"]
         for setting in settings:
             table = list(self._table(setting))
             if table:

@@ -167,8 +167,10 @@ def main() -> int:
         "# What our hooks add to a step\n\n"
         f"`python -m bench.bench_step_cost` at commit {_commit()}, {_hardware()}.\n\n"
         "Means over 350 steps, in microseconds: our hooks, SGLang's scheduler in the same steps, "
-        "and the modelled pass of llama-3.1-8b on an h100; ours as a share of a whole stock step (host "
-        "and pass, one after the other), with the most it may be.\n\n" + table(found) + "\n"
+        "and the modelled pass of llama-3.1-8b on an h100; ours as a share of a whole stock "
+        "step (host and pass, one after the other), with the most it may be.\n\n"
+        + table(found)
+        + "\n"
     )
     (options.out / "step_cost.json").write_text(json.dumps(found, indent=1) + "\n")
     return int(any(share(one) > MOST[one["waiting"]] for one in found))

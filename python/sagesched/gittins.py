@@ -200,9 +200,10 @@ class RankEngine(_core.RankEngine):
         boost + ln(index)                               for an infinite one (pure Gittins)
 
     with the index in float32 and ``ln(index)`` clamped to ``set_index_band``. Ranks that make the
-    same calls see the same order, bit for bit, on every machine. A step of ``c`` changes among ``n`` requests costs O(c log n) and at most three
-    calls: ``add_batch``, ``update`` (which also removes) and ``top``. A request takes
-    ``bytes_per_request`` = ``4 m + 100`` bytes. Methods are described in ``_core.pyi``.
+    same calls see the same order, bit for bit, on every machine. A step
+    of ``c`` changes among ``n`` requests costs O(c log n) and at most three calls: ``add_batch``,
+    ``update`` (which also removes) and ``top``. A request takes ``bytes_per_request`` =
+    ``4 m + 100`` bytes. Methods are described in ``_core.pyi``.
 
     Args:
         support: ``[m]`` right edge of each length bin in tokens, positive, strictly increasing.

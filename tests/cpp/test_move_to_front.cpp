@@ -1,10 +1,9 @@
-#include "sagesched/move_to_front.h"
-
 #include <algorithm>
 #include <random>
 #include <vector>
 
 #include "check_that.h"
+#include "sagesched/move_to_front.h"
 
 using Items = std::vector<void*>;
 

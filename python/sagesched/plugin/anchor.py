@@ -1,14 +1,13 @@
 """How far its index may move a request from its place by arrival.
 
 A request's key is ``arrival + weight * clamp(ln(index), low, high)``, smallest first. The weight
-is ``dial`` units; a unit is the mean predicted service ``S`` plus the time ``B`` in which the engine
-would work off everything that waits, both in steps.
-With ``S`` alone the order fades to first come, first served as a backlog grows; with ``B`` it stays
-the same order of a queue twice as long (``docs/decisions.md``).
+is ``dial`` units; a unit is the mean predicted service ``S`` plus the time ``B`` in which the
+engine would work off everything that waits, both in steps. With ``S`` alone the order fades to
+first come, first served as a backlog grows; with ``B`` it stays the same order of a longer queue.
 
 The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above
-it all equally patient, so those that would wait longest share the delay and the tail stays short; and
-nobody is overtaken by a request that arrives more than ``reach`` steps after it.
+it all equally patient, so those that would wait longest share the delay and the tail stays short;
+and nobody is overtaken by a request that arrives more than ``reach`` steps after it.
 
 Everything here is a function of the requests in the order of their arrival: ranks agree. Steps are
 of a quarter octave, so that keys are rebuilt rarely.
