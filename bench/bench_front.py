@@ -45,8 +45,8 @@ Seeds from 200 on; tuned on others.
 
 Ratios to fcfs, smaller is better, mean over seeds ± standard deviation. *law* knows the true law of
 the request's cluster, *shipped* learns from an empty history, *oracle* knows the length. Stall is
-the longest wait between two tokens, seconds; rate is completions per second between the 10th and 90th
-percentile of completions."""
+the longest wait between two tokens, seconds; rate is completions per second between the 10th and
+90th percentile of completions."""
 FIGURES = (
     ("mean_ttlt_s", 3), ("p99_ttlt_s", 3), ("mean_ttft_s", 2), ("mean_tpot_s", 2),
     ("p99_tpot_s", 2),
