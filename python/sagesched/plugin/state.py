@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sagesched.lengths import LengthDistribution
-from sagesched.plugin import metrics
+from sagesched.plugin import fallback, metrics
 from sagesched.plugin.departures import Departures
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
@@ -48,7 +48,12 @@ class SchedulerState:
         """After an error of ours: arrival order now, a fresh start or off next."""
         self.failures += 1
         stock_order(queue)
-        self.order = self.make_order() if self.failures < GIVE_UP_AFTER else None
+        self.order = None
+        if self.failures < GIVE_UP_AFTER:
+            try:
+                self.order = self.make_order()
+            except Exception as error:
+                fallback.report("restart", error)
         metrics.set_slots(0)
 
 

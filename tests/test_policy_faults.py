@@ -1,0 +1,122 @@
+"""An error in any part of ours, in SGLang's real scheduler: every request ends, at its true length.
+
+One process runs SGLang's scheduler in virtual time, once for each place where an error is raised.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sglang")
+
+PLACES = (
+    "sagesched.plugin.order.QueueOrder.enter",
+    "sagesched.plugin.order.QueueOrder.settle",
+    "sagesched.plugin.order.QueueOrder.rank",
+    "sagesched.plugin.order.QueueOrder._best",
+    "sagesched.plugin.order.QueueOrder.best_keys",
+    "sagesched.plugin.order.QueueOrder.worst_first",
+    "sagesched.plugin.anchor.Anchor.keys",
+    "sagesched.plugin.anchor.Anchor.saw",
+    "sagesched.plugin.parking.Parking.victims",
+    "sagesched.plugin.parking.Parking.park",
+    "sagesched.plugin.parking.Parking.hurry",
+    "sagesched.plugin.hooks.admission.release_to_tree",
+    "sagesched.plugin.hooks.queue_enter.detach",
+    "sagesched.plugin.hooks.retraction.gittins_index",
+)
+PROGRAM = """
+import importlib, json, sys
+import sagesched.plugin.fallback as fallback
+from sagesched.replay.engine import EngineConfig
+from sagesched.replay.generators import GeneratedWorkload
+from sagesched.replay.harness import Harness
+from sagesched.replay.predictors import Law
+from sagesched.replay.presets import preset
+
+causes = []
+fallback.count_fallback = causes.append
+# A pool so small that SGLang retracts, too.
+harness = Harness(EngineConfig(pool_tokens=5_000, max_running=8, mixed=True, context=4096,
+                               conservativeness=0.02))
+workload = GeneratedWorkload("hetero", 160)
+
+
+def owner_of(path):
+    module = path.split(".")
+    for cut in range(len(module), 0, -1):
+        try:
+            found = importlib.import_module(".".join(module[:cut]))
+        except ImportError:
+            continue
+        for name in module[cut:-1]:
+            found = getattr(found, name)
+        return found, module[-1]
+
+
+def run(path, error, first, every):
+    calls = 0
+    owner, name = owner_of(path) if path else (None, None)
+    stock = getattr(owner, name) if path else None
+
+    def broken(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls >= first and (calls - first) % every == 0:
+            raise error("injected")
+        return stock(*args, **kwargs)
+
+    if path:
+        setattr(owner, name, broken)
+    causes.clear()
+    try:
+        result = harness.run(workload.requests(seed=3, rate_rps=8.0), policy="gittins",
+                             settings={"dial": 3.0}, step_time=preset("llama-3.1-8b", "h100"),
+                             predictions=Law(workload, harness.grid))
+    finally:
+        if path:
+            setattr(owner, name, stock)
+    return {
+        "ended": len(result.last_s), "refused": result.refused,
+        "right": bool((result.output_tokens == result.true_tokens).all()),
+        "calls": calls, "causes": sorted(set(causes)),
+        "parked": int(result.preemptions.sum()), "retracted": int(result.retractions.sum()),
+    }
+
+
+print(json.dumps({
+    "sound": run("", None, 0, 1),
+    "always": {path: run(path, ValueError, 6, 1) for path in sys.argv[1:]},
+    "memory": {path: run(path, MemoryError, 4, 9) for path in sys.argv[1:]},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def runs() -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *PLACES], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_sound_run_does_everything_that_is_broken_below(runs: Any) -> None:
+    sound = runs["sound"]
+    assert (sound["ended"], sound["refused"], sound["right"]) == (160, 0, True)
+    assert sound["causes"] == []
+    assert sound["parked"] > 10
+    assert sound["retracted"] > 0
+
+
+@pytest.mark.parametrize("kind", ["always", "memory"])
+@pytest.mark.parametrize("place", PLACES)
+def test_every_request_ends_and_the_error_is_counted(runs: Any, place: str, kind: str) -> None:
+    found = runs[kind][place]
+    assert found["calls"] > 6, "the place is never reached"
+    assert found["causes"], "nothing was counted"
+    assert (found["ended"], found["refused"], found["right"]) == (160, 0, True)
