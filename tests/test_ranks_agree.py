@@ -1,8 +1,8 @@
 """Two schedulers that are fed the same requests decide alike, step by step, whatever else differs.
 
-Each is SGLang's real scheduler in a process of its own, as ranks of a tensor-parallel group are, with
-another clock, another hash seed and other object addresses. Predictions travel with the requests, so
-the time at which they were made is no rank's own.
+Each is SGLang's real scheduler in a process of its own, as ranks of a tensor-parallel group are,
+with another clock, another hash seed and other object addresses. Predictions travel with the
+requests, so the time at which they were made is no rank's own.
 """
 
 from __future__ import annotations

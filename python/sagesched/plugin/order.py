@@ -172,7 +172,9 @@ class QueueOrder:
 
     def hurry(self, request: Any) -> None:
         """Put a waiting request before all that are not in a hurry."""
-        self._engine.set_boost([request._sagesched_place.handle], [-AT_ONCE])
+        handle = request._sagesched_place.handle
+        if self._requests.get(handle) is request:
+            self._engine.set_boost([handle], [-AT_ONCE])
 
     def _best(self, places: int) -> list[Any]:
         return [self._requests[handle] for handle in self._engine.top(places).tolist()]

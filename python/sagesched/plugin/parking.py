@@ -96,6 +96,11 @@ class Parking:
         self._worst = [(key, r) for key, r in worst if id(r) not in gone]
         return chosen
 
+    def rest(self) -> None:
+        """There is room, so nobody need give way: hold on to no request."""
+        self._worst = []
+        self._ranked_in = -REFRESH_STEPS
+
     def park(self, request: Any, step: int) -> None:
         """Note that a request was parked."""
         place: Place = request._sagesched_place
