@@ -97,7 +97,7 @@ class Parking:
         return chosen
 
     def rest(self) -> None:
-        """There is room, so nobody need give way: hold on to no request."""
+        """Nobody waits, so nobody need give way: hold on to no request."""
         self._worst = []
         self._ranked_in = -REFRESH_STEPS
 

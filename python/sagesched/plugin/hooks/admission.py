@@ -60,11 +60,12 @@ def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
     assert state.parking is not None
     assert state.order is not None
     state.parking.hurry(state.order, scheduler.forward_ct)
+    if not waiting:
+        state.parking.rest()
     if not waiting or not running or scheduler.chunked_req is not None:
         return []
     free = scheduler.get_num_allocatable_reqs(len(running), running_batch=batch)
     if free > 0 and not batch.batch_is_full:
-        state.parking.rest()
         return []
     if len(state.order) != len(waiting):
         state.order.settle(waiting)
