@@ -60,14 +60,15 @@ def owner_of(path):
 
 
 def run(path, error, first, every):
-    calls = 0
+    calls = raised = 0
     owner, name = owner_of(path) if path else (None, None)
     stock = getattr(owner, name) if path else None
 
     def broken(*args, **kwargs):
-        nonlocal calls
+        nonlocal calls, raised
         calls += 1
         if calls >= first and (calls - first) % every == 0:
+            raised += 1
             raise error("injected")
         return stock(*args, **kwargs)
 
@@ -84,15 +85,15 @@ def run(path, error, first, every):
     return {
         "ended": len(result.last_s), "refused": result.refused,
         "right": bool((result.output_tokens == result.true_tokens).all()),
-        "calls": calls, "causes": sorted(set(causes)),
+        "raised": raised, "causes": sorted(set(causes)),
         "parked": int(result.preemptions.sum()), "retracted": int(result.retractions.sum()),
     }
 
 
 print(json.dumps({
     "sound": run("", None, 0, 1),
-    "always": {path: run(path, ValueError, 6, 1) for path in sys.argv[1:]},
-    "memory": {path: run(path, MemoryError, 4, 9) for path in sys.argv[1:]},
+    "always": {path: run(path, ValueError, 1, 1) for path in sys.argv[1:]},
+    "memory": {path: run(path, MemoryError, 1, 5) for path in sys.argv[1:]},
 }))
 """
 
@@ -117,6 +118,6 @@ def test_the_sound_run_does_everything_that_is_broken_below(runs: Any) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_every_request_ends_and_the_error_is_counted(runs: Any, place: str, kind: str) -> None:
     found = runs[kind][place]
-    assert found["calls"] > 6, "the place is never reached"
+    assert found["raised"] > 0, "the place is never reached"
     assert found["causes"], "nothing was counted"
     assert (found["ended"], found["refused"], found["right"]) == (160, 0, True)
