@@ -61,6 +61,11 @@ class Anchor:
         self._seen = 0
         self._unit_step = self._centre_step = math.nan
 
+    @property
+    def centre(self) -> float:
+        """Mean ``ln(index)`` of the traffic, to a quarter octave."""
+        return round(STEPS_PER_OCTAVE * self._centre) / STEPS_PER_OCTAVE
+
     def saw(self, mean_length: float, log_index: float) -> None:
         """A request arrived; its predicted mean length in tokens and ``ln(index)``."""
         self._seen += 1

@@ -51,7 +51,9 @@ class Parking:
         self.parked = 0
         self._worst: list[tuple[float, Any]] = []
         self._ranked_in = -REFRESH_STEPS
-        self._away: OrderedDict[int, Any] = OrderedDict()  # sequence -> request, longest parked first
+        self._away: OrderedDict[int, Any] = (
+            OrderedDict()
+        )  # sequence -> request, longest parked first
         self._pass = 0
 
     def victims(self, running: Sequence[Any], order: QueueOrder) -> list[Any]:
@@ -105,6 +107,7 @@ class Parking:
         held = len(request.origin_input_ids) + len(request.output_ids)
         return (
             place is not None
+            and not place.opted_out
             and place.parks < self.limits.most_parks
             and held <= self.limits.most_kv_tokens
             and not request.finished()

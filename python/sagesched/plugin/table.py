@@ -6,6 +6,7 @@ from sagesched.plugin.hook import Hook
 from sagesched.plugin.hooks import (
     abort,
     cli_choices,
+    control,
     outcome,
     park,
     policy_select,
@@ -33,6 +34,8 @@ HOOKS: tuple[Hook, ...] = (
     queue_leave.HOOK,
     park.HOOK,
     retraction.HOOK,
+    control.SET,
+    control.GET,
     outcome.OUTPUT,
     outcome.ABORT,
 )

@@ -12,8 +12,10 @@ from typing import Any
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.state import SchedulerState, state_of
+from sagesched.plugin.timing import timed
 
 
+@timed
 def get_new_batch_prefill(
     original: Any, self: Any, running_batch: Any, *args: Any, **kwargs: Any
 ) -> Any:
