@@ -130,13 +130,7 @@ def test_bad_engines_and_arguments() -> None:
 @pytest.mark.parametrize("handle", [0, 1, -1, 2**32, 2**62])
 def test_unknown_handles_are_named(handle: int) -> None:
     engine = RankEngine(EDGES)
-    for call in (
-        engine.remove,
-        engine.index,
-        engine.log_index,
-        engine.key,
-        lambda h: engine.compare(h, h),
-    ):
+    for call in (engine.remove, engine.index, engine.log_index, engine.key, lambda h: engine.compare(h, h)):
         with pytest.raises(KeyError, match=f"handle {handle} is unknown"):
             call(handle)
 

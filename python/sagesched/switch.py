@@ -16,8 +16,9 @@ from sagesched.plugin.settings import POLICY, STOCK
 TIMEOUT_S = 60.0
 DESCRIPTION = f"""\
 Change the policy and the dial of a running server without a restart, in all of its schedulers, and
-print what is in force in each. Without --dial and --policy it only prints. The server must have been
-started with --schedule-policy {POLICY}, or with --schedule-policy {STOCK} and SAGESCHED_SHADOW=1.
+print what is in force in each. Without --dial and --policy it only prints. The server must have
+been started with --schedule-policy {POLICY}, or with --schedule-policy {STOCK} and
+SAGESCHED_SHADOW=1.
 """
 
 
@@ -78,8 +79,9 @@ def in_force(url: str, api_key: str = "") -> list[dict[str, Any]]:
     """
     info = _call(url, "/server_info", api_key)
     states = info.get("internal_states") if isinstance(info, dict) else None
-    found = [state.get("sagesched") for state in states or [] if isinstance(state, dict)]
-    if not found or not all(isinstance(state, dict) for state in found):
+    told = [state.get("sagesched") for state in states or [] if isinstance(state, dict)]
+    found = [state for state in told if isinstance(state, dict)]
+    if not found or len(found) < len(told):
         raise SwitchError(
             f"{url} does not run sagesched; start it with --schedule-policy {POLICY}, or with "
             f"--schedule-policy {STOCK} and SAGESCHED_SHADOW=1 to look on first"

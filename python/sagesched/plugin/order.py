@@ -49,9 +49,7 @@ class QueueOrder:
         self.grid: LengthGrid = prior.grid
         self.cost = cost
         self._engine = RankEngine(self.grid.edges, cost, index_weight=0.0)
-        self._running = RankEngine(
-            self.grid.edges, cost, index_weight=0.0
-        )  # between two calls empty
+        self._running = RankEngine(self.grid.edges, cost, index_weight=0.0)  # between two calls empty
         self._requests: dict[int, Any] = {}  # handle -> request
         self._front: list[Any] = []  # best first, as of the last pass
         self._prior_pmf = prior.pmf.astype(np.float64)

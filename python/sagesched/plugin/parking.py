@@ -51,9 +51,7 @@ class Parking:
         self.parked = 0
         self._worst: list[tuple[float, Any]] = []
         self._ranked_in = -REFRESH_STEPS
-        self._away: OrderedDict[int, Any] = (
-            OrderedDict()
-        )  # sequence -> request, longest parked first
+        self._away: OrderedDict[int, Any] = OrderedDict()  # sequence -> request, longest parked first
         self._pass = 0
 
     def victims(self, running: Sequence[Any], order: QueueOrder) -> list[Any]:
