@@ -20,7 +20,16 @@ from .test_server_order import (
     serve_behind_blockers,
     waiting_jobs,
 )
-from .traffic import Job, long_prompt, our_metrics, post, run_spaced, serving_order, short_prompt
+from .traffic import (
+    Job,
+    long_prompt,
+    our_metrics,
+    post,
+    run_spaced,
+    serving_order,
+    session,
+    short_prompt,
+)
 
 pytestmark = pytest.mark.server
 
@@ -47,6 +56,46 @@ def fallbacks(found: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if "fallbacks" in name}
 
 
+SWITCHES = ("--dial 0", "--dial inf", "--policy fcfs", "--dial 2", "--policy gittins", "--dial 6")
+
+
+async def switch_under_load(url: str) -> list[Job]:
+    """Switch back and forth while requests wait; everybody must be served."""
+    jobs = []
+    for i in range(240):
+        short = i % 3 != 0
+        jobs.append(Job(str(i), (short_prompt if short else long_prompt)(i), 4 if short else 50))
+    load = asyncio.create_task(run_spaced(url, jobs, gap_s=0.0))
+    switched = 0
+    while not load.done() or switched < len(SWITCHES):
+        command = ["switch", url, *SWITCHES[switched % len(SWITCHES)].split()]
+        assert await asyncio.to_thread(main, command) == 0
+        switched += 1
+    done = await load
+    assert switched >= len(SWITCHES)
+    return done
+
+
+@pytest.mark.parametrize("more", [("--tp-size", "2"), ("--dp-size", "2")], ids=["tp2", "dp2"])
+def test_switching_under_load(more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Tensor-parallel ranks would hang if they differed; replicas must all have switched."""
+    replicas = 2 if "--dp-size" in more else 1
+    args = ["--schedule-policy", "gittins", "--max-running-requests", "4", "--enable-metrics"]
+    with start_server(*args, *more, env={"SAGESCHED_DEADLINE_MS": "5000"}) as server:
+        learn(server.url)
+        done = asyncio.run(switch_under_load(server.url))
+        assert [job.completion_tokens for job in done] == [job.tokens for job in done]
+        capsys.readouterr()
+        assert main(["switch", server.url, "--dial", "3.5", "--policy", "fcfs"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [re.sub(r"\d+ waiting", "", line) for line in lines] == [
+            f"replica {i}: fcfs, dial 3.5, order kept up, " for i in range(replicas)
+        ]
+        found = exported(server.url)
+        assert fallbacks(found) == {}
+        assert found["sagesched_rank_engine_slots"] == 0
+
+
 @pytest.fixture(scope="module")
 def shadow() -> Iterator[EngineServer]:
     env = {"SAGESCHED_SHADOW": "1", "SAGESCHED_TENANT": "extra_key"}
@@ -66,7 +115,8 @@ def test_a_shadow_keeps_arrival_order_and_says_what_would_change(shadow: EngineS
     for order in ("fcfs", "gittins"):
         assert found[f'sagesched_shadow_requests_total{{order="{order}"}}'] > 20
     slowdowns = [
-        found[f'sagesched_shadow_slowdown_total{{order="{order}"}}'] for order in ("gittins", "fcfs")
+        found[f'sagesched_shadow_slowdown_total{{order="{order}"}}']
+        for order in ("gittins", "fcfs")
     ]
     assert slowdowns[0] < slowdowns[1]
     assert fallbacks(found) == {}
@@ -116,7 +166,7 @@ def test_who_opted_out_is_ranked_as_an_average_request(shadow: EngineServer) -> 
     order = served(shadow.url, jobs)
     middle = order.index("off3"), order.index("off7")
     assert middle[0] < middle[1], order
-    assert kinds([name for name in order[: middle[0]]]) == "SSSS", order
+    assert kinds(order[: middle[0]]) == "SSSS", order
     assert kinds(order) == "SSSSooLLLL", order
 
 
@@ -151,53 +201,9 @@ def test_a_change_that_makes_no_sense_changes_nothing(
 
 
 async def state(url: str) -> list[Any]:
-    from .traffic import session
-
     async with session() as client, client.get(url + "/server_info") as response:
         info = await response.json()
     return [{**each["sagesched"], "waiting": 0} for each in info["internal_states"]]
-
-
-SWITCHES = ("--dial 0", "--dial inf", "--policy fcfs", "--dial 2", "--policy gittins", "--dial 6")
-
-
-async def switch_under_load(url: str) -> list[Job]:
-    """Switch back and forth while requests wait; everybody must be served."""
-    jobs = []
-    for i in range(240):
-        short = i % 3 != 0
-        jobs.append(Job(str(i), (short_prompt if short else long_prompt)(i), 4 if short else 50))
-    load = asyncio.create_task(run_spaced(url, jobs, gap_s=0.0))
-    switched = 0
-    while not load.done() or switched < len(SWITCHES):
-        command = ["switch", url, *SWITCHES[switched % len(SWITCHES)].split()]
-        assert await asyncio.to_thread(main, command) == 0
-        switched += 1
-    done = await load
-    assert switched >= len(SWITCHES)
-    return done
-
-
-@pytest.mark.parametrize("more", [("--tp-size", "2"), ("--dp-size", "2")], ids=["tp2", "dp2"])
-def test_switching_under_load(
-    more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Tensor-parallel ranks would hang if they differed; replicas must all have switched."""
-    replicas = 2 if "--dp-size" in more else 1
-    args = ["--schedule-policy", "gittins", "--max-running-requests", "4", "--enable-metrics"]
-    with start_server(*args, *more, env={"SAGESCHED_DEADLINE_MS": "5000"}) as server:
-        learn(server.url)
-        done = asyncio.run(switch_under_load(server.url))
-        assert [job.completion_tokens for job in done] == [job.tokens for job in done]
-        capsys.readouterr()
-        assert main(["switch", server.url, "--dial", "3.5", "--policy", "fcfs"]) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert [re.sub(r"\d+ waiting", "", line) for line in lines] == [
-            f"replica {i}: fcfs, dial 3.5, order kept up, " for i in range(replicas)
-        ]
-        found = exported(server.url)
-        assert fallbacks(found) == {}
-        assert found["sagesched_rank_engine_slots"] == 0
 
 
 def test_a_server_without_us_says_so(capsys: pytest.CaptureFixture[str]) -> None:

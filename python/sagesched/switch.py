@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> int:
     except SwitchError as error:
         print(f"sagesched switch: {error}", file=sys.stderr)
         return 1
-    for number, state in enumerate(states):
+    for state in sorted(states, key=lambda state: int(state.get("replica", 0))):
         print(
-            f"replica {number}: {state.get('policy')}, dial {state.get('dial')}, order "
+            f"replica {state.get('replica')}: {state.get('policy')}, dial {state.get('dial')}, order "
             f"{state.get('order')}, {state.get('waiting')} waiting"
         )
     return 0

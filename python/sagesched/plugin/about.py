@@ -16,6 +16,8 @@ MAX_NAME_CHARS = 256
 """A longer name is cut: it may come from a client."""
 
 MAX_LABEL_CHARS = 64
+NEAR_THE_END = 16
+"""Tokens; SGLang keeps a few of the context for itself."""
 
 _SAMPLING = (
     "max_new_tokens",
@@ -39,7 +41,8 @@ def about_request(manager: Any, request: Any, tenant_source: str) -> About:
     received = None if state is None else state.obj
     params = request.sampling_params
     asked = {name: getattr(params, name, None) for name in _SAMPLING}
-    if _is_no_limit(asked["max_new_tokens"], manager):
+    prompt_tokens = len(getattr(request, "input_ids", None) or ())
+    if _is_no_limit(asked["max_new_tokens"], prompt_tokens, manager):
         asked["max_new_tokens"] = None
     return About(
         _group(manager, request, received),
@@ -55,10 +58,15 @@ def tenant_label(source: str, tenant: str) -> str:
     return tenant[:MAX_LABEL_CHARS]
 
 
-def _is_no_limit(limit: Any, manager: Any) -> bool:
-    """Whether the context ends first: then the limit says nothing, however large it is."""
+def _is_no_limit(limit: Any, prompt_tokens: int, manager: Any) -> bool:
+    """Whether the context ends about first: then the limit says nothing, however large it is.
+
+    SGLang itself sets such a limit for a chat request that has none.
+    """
     context = getattr(getattr(manager, "model_config", None), "context_len", None)
-    return isinstance(limit, int) and isinstance(context, int) and limit >= context
+    if not (isinstance(limit, int) and isinstance(context, int)):
+        return False
+    return limit + prompt_tokens + NEAR_THE_END >= context
 
 
 def _group(manager: Any, request: Any, received: Any) -> str:

@@ -46,10 +46,20 @@ def get_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kw
     state: SchedulerState | None = state_of(self.policy)
     if state is not None:
         try:
-            result.internal_state["sagesched"] = state.describe()
+            result.internal_state["sagesched"] = {"replica": _replica(), **state.describe()}
         except Exception as error:
             fallback.report("describe", error)
     return result
+
+
+def _replica() -> int:
+    """This data-parallel replica's number: SGLang answers with theirs in any order."""
+    try:
+        from sglang.srt.runtime_context import get_parallel
+
+        return int(get_parallel().dp_rank or 0)
+    except Exception:
+        return 0
 
 
 SET = Hook(
