@@ -300,7 +300,7 @@ def test_who_opted_out_is_never_parked() -> None:
     queue = enter_all(order, ("off", 4000, True), ("long", 4000, False), ("short", 1, False))
     running = queue[:2]
     del queue[:2]
-    order.settle(queue)
+    order.rank(queue, 1, no_prefix)
     for request in running:
         request.output_ids = [1] * 3
         request.finished = lambda: False
@@ -325,11 +325,11 @@ def keys_with_limits(limits: list[int | None]) -> list[float]:
         request = Request("r")
         order.enter(request, 0, fitted, limit)
         queue.append(request)
+    sent = list(queue)
     order.rank(queue, len(queue), no_prefix)
     while order._engine.pending:
         order.rank(queue, len(queue), no_prefix)
-    handles = sorted(request._sagesched_place.handle for request in queue)
-    return [order._engine.key(handle) for handle in handles]
+    return [order._engine.key(request._sagesched_place.handle) for request in sent]
 
 
 def test_a_limit_above_what_is_predicted_changes_nothing_however_large() -> None:

@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dial", type=_dial, help="0 = first come, first served ... inf = pure Gittins order"
     )
-    parser.add_argument(
-        "--api-key", default="", help="sent as a bearer token; the admin key, if any"
-    )
+    parser.add_argument("--api-key", default="", help="bearer token; the admin key, if any")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ class Wishes:
 
 
 def attach(sampling_params: Any, distribution: LengthDistribution | None, tenant: str = "") -> None:
-    """Set the prediction in a request's ``SamplingParams``, or remove it for None; and the tenant."""
+    """Set a request's prediction, or remove it for None, and its tenant."""
     params = sampling_params.custom_params
     if params is not None and not isinstance(params, dict):
         return
