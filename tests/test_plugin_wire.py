@@ -107,3 +107,10 @@ def test_a_forged_tenant_is_dropped_and_one_of_a_wrong_type_ignored() -> None:
     attach(request, None)
     assert detach_wishes(request) == Wishes()
     assert detach_wishes(params({TENANT_KEY: ["a"]})) == Wishes()
+
+
+def test_all_of_it_can_be_taken_out_unread() -> None:
+    request = params({PRIVATE_KEY: "x", TENANT_KEY: 5, "sagesched": "off", "n": 5})
+    strip(request)
+    assert request.custom_params == {"n": 5}
+    strip(params(None))

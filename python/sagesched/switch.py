@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
         return 1
     for state in sorted(states, key=lambda state: int(state.get("replica", 0))):
         print(
-            f"replica {state.get('replica')}: {state.get('policy')}, dial {state.get('dial')}, order "
-            f"{state.get('order')}, {state.get('waiting')} waiting"
+            f"replica {state.get('replica')}: {state.get('policy')}, dial {state.get('dial')}, "
+            f"order {state.get('order')}, {state.get('waiting')} waiting"
         )
     return 0
 

@@ -72,10 +72,10 @@ def enable() -> None:
         _exported[f"tenant_{what}"] = Counter(
             f"sagesched_tenant_{what}_total", f"Of each tenant: {what}.", ["tenant"]
         )
-    for what, of in (("requests", "served"), ("wait", "steps waited"), ("slowdown", "slowdown")):
+    for what in ("requests", "wait_steps", "slowdown"):
         _exported[f"shadow_{what}"] = Counter(
             f"sagesched_shadow_{what}_total",
-            f"While looking on, in a model of the engine under either order: {of}.",
+            f"While looking on, in a model of the engine under either order: {what}.",
             ["order"],
         )
     _exported["hook_seconds"] = Counter(

@@ -175,4 +175,4 @@ def line(new: Counts, state: Any, oldest_wait: int) -> str:
 
 
 def _mean(new: Counts, order: str) -> float:
-    return new["shadow_wait", order] / max(1, new["shadow_requests", order])
+    return new["shadow_wait_steps", order] / max(1, new["shadow_requests", order])

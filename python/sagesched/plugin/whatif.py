@@ -126,7 +126,7 @@ class WhatIf:
         now: dict[tuple[str, str], float] = {}
         for name, model in self.models.items():
             now["shadow_requests", name] = model.served
-            now["shadow_wait", name] = model.waited
+            now["shadow_wait_steps", name] = model.waited
             now["shadow_slowdown", name] = model.slowdown
         new = {key: value - self._taken.get(key, 0.0) for key, value in now.items()}
         self._taken = now

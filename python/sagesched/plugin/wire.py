@@ -71,6 +71,12 @@ def detach_wishes(sampling_params: Any) -> Wishes:
     return Wishes(opted_out, tenant if isinstance(tenant, str) else "")
 
 
+def strip(sampling_params: Any) -> None:
+    """Take out all of it unread."""
+    for key in (WISH_KEY, TENANT_KEY, PRIVATE_KEY):
+        _take(sampling_params, key)
+
+
 def _take(sampling_params: Any, key: str) -> tuple[bool, Any]:
     """Whether the field was there, and its value; it is there no longer."""
     params = sampling_params.custom_params

@@ -14,7 +14,7 @@ from sagesched.plugin.hook import Hook
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState, state_of
 from sagesched.plugin.timing import timed
-from sagesched.plugin.wire import Wishes, detach, detach_wishes
+from sagesched.plugin.wire import Wishes, detach, detach_wishes, strip
 
 
 @timed
@@ -22,7 +22,10 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
     """Let SGLang queue the request, then give it its place in our order."""
     result = original(self, req, *args, **kwargs)
     state: SchedulerState | None = state_of(self.policy)
-    if state is None or state.order is None:
+    if state is None:
+        return result
+    if state.order is None:
+        strip(req.sampling_params)
         return result
     if not (self.waiting_queue and self.waiting_queue[-1] is req):
         return result  # SGLang turned it away
