@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from sagesched.plugin.about import MAX_NAME_CHARS, TENANT_SOURCES, about_request
+from sagesched.plugin.about import (
+    MAX_LABEL_CHARS,
+    MAX_NAME_CHARS,
+    TENANT_SOURCES,
+    about_request,
+    tenant_label,
+)
 from sagesched.predict.features import Options
 
 
@@ -59,3 +65,23 @@ def test_odd_sampling_parameters_are_no_options(value: object) -> None:
     sent = request()
     sent.sampling_params = SimpleNamespace(max_new_tokens=value, temperature=value)
     assert about_request(manager(), sent, "").options.max_new_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "noted"), [(100, 100), (3000, 3000), (3980, None), (4096, None), (2**40, None)]
+)
+def test_a_limit_that_the_context_ends_before_says_nothing(limit: int, noted: int | None) -> None:
+    of = manager()
+    of.model_config = SimpleNamespace(context_len=4096)
+    sent = request(input_ids=[1] * 100)
+    sent.sampling_params = SimpleNamespace(max_new_tokens=limit)
+    assert about_request(of, sent, "").options.max_new_tokens == noted
+
+
+def test_a_tenant_is_shown_as_it_is_but_not_a_salt() -> None:
+    assert tenant_label("extra_key", "acme") == "acme"
+    assert tenant_label("cache_salt", "") == ""
+    assert len(tenant_label("extra_key", "x" * 500)) == MAX_LABEL_CHARS
+    shown = tenant_label("cache_salt", "secret")
+    assert "secret" not in shown
+    assert shown == tenant_label("cache_salt", "secret") != tenant_label("cache_salt", "other")

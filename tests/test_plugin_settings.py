@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sagesched.cost import CostModel
-from sagesched.plugin.settings import VARIABLES, Settings, read_settings
+from sagesched.plugin.settings import VARIABLES, Settings, is_ours, read_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -28,6 +28,7 @@ def test_every_variable_is_read() -> None:
             "SAGESCHED_STORE_PROMPTS": "1",
             "SAGESCHED_TENANT": "label:customer",
             "SAGESCHED_SIMD": "scalar",
+            "SAGESCHED_SHADOW": "1",
             "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1",
         }
     )
@@ -40,8 +41,9 @@ def test_every_variable_is_read() -> None:
     assert settings.store_prompts
     assert settings.tenant == "label:customer"
     assert settings.simd == "scalar"
+    assert settings.shadow
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 10, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 11, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ def test_every_variable_is_read() -> None:
         ("SAGESCHED_HISTORY_FILE", "~nobody-of-this-name/history.db"),
         ("SAGESCHED_STORE_PROMPTS", "all"),
         ("SAGESCHED_SIMD", "mmx"),
+        ("SAGESCHED_SHADOW", "yes"),
         ("SAGESCHED_ALLOW_UNTESTED_SGLANG", "yes"),
     ],
 )
@@ -89,3 +92,16 @@ def test_an_unknown_variable_is_an_error_that_lists_the_known_ones() -> None:
 )
 def test_embedders_may_name_a_model(name: str) -> None:
     assert read_settings({"SAGESCHED_EMBEDDER": name}).embedder == name
+
+
+def test_a_shadow_is_for_fcfs_only() -> None:
+    on, off = {"SAGESCHED_SHADOW": "1"}, {"SAGESCHED_SHADOW": "0"}
+    assert is_ours("fcfs", on)
+    assert is_ours("gittins", off)
+    assert not is_ours("fcfs", off)
+    assert not is_ours("lpm", {})
+    for policy in ("gittins", "lpm"):
+        with pytest.raises(ValueError, match=r"SAGESCHED_SHADOW=1.*--schedule-policy fcfs"):
+            is_ours(policy, on)
+    with pytest.raises(ValueError, match="expected 0 or 1"):
+        is_ours("fcfs", {"SAGESCHED_SHADOW": "on"})

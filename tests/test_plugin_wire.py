@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from sagesched.lengths import LengthDistribution, LengthGrid
-from sagesched.plugin.wire import PRIVATE_KEY, attach, detach
+from sagesched.plugin.wire import (
+    PRIVATE_KEY,
+    TENANT_KEY,
+    Wishes,
+    attach,
+    detach,
+    detach_wishes,
+    strip,
+)
 
 GRID = LengthGrid(512)
 FLAT = LengthDistribution(GRID, np.full(len(GRID), 1 / len(GRID)))
@@ -83,3 +91,34 @@ def test_attach_does_not_touch_a_dict_that_is_shared() -> None:
     shared = {"n": 5}
     attach(params(shared), FLAT)
     assert shared == {"n": 5}
+
+
+@pytest.mark.parametrize("wish", [None, 7, True, "on", "OFF", ["off"], {"off": 1}])
+def test_a_malformed_wish_is_as_if_it_were_not_there(wish: Any) -> None:
+    request = params({"sagesched": wish, "n": 5})
+    assert detach_wishes(request) == Wishes()
+    assert request.custom_params == {"n": 5}
+
+
+@pytest.mark.parametrize("custom", [None, {"n": 5}])
+def test_wish_tenant_and_prediction_travel_together_and_leave_no_trace(custom: Any) -> None:
+    request = params({**(custom or {}), "sagesched": "off", TENANT_KEY: "forged"})
+    attach(request, FLAT, "tenant")
+    request.custom_params = json.loads(json.dumps(request.custom_params))
+    assert detach_wishes(request) == Wishes(opted_out=True, tenant="tenant")
+    assert detach(request, GRID) is not None
+    assert request.custom_params == custom
+
+
+def test_a_forged_tenant_is_dropped_and_one_of_a_wrong_type_ignored() -> None:
+    request = params({TENANT_KEY: "forged"})
+    attach(request, None)
+    assert detach_wishes(request) == Wishes()
+    assert detach_wishes(params({TENANT_KEY: ["a"]})) == Wishes()
+
+
+def test_all_of_it_can_be_taken_out_unread() -> None:
+    request = params({PRIVATE_KEY: "x", TENANT_KEY: 5, "sagesched": "off", "n": 5})
+    strip(request)
+    assert request.custom_params == {"n": 5}
+    strip(params(None))

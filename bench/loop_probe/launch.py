@@ -18,7 +18,7 @@ from bench.loop_probe.ticker import Ticker, real_time
 OUTSIDE_HOOKS = (
     ("sagesched.plugin.hooks.predict_request", "_predict"),  # a task for each request
     ("sagesched.predict.operations", "_resolve"),
-    ("sagesched.plugin.metrics", "_export_service"),
+    ("sagesched.plugin.metrics", "_export"),
 )
 """What else of ours the loop runs: module and function."""
 

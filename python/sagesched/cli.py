@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predictor(commands)
     _add_evaluate(commands)
     _add_history(commands)
+    _add_switch(commands)
     return parser
 
 
@@ -97,6 +98,18 @@ def _add_history(commands: Any) -> None:
         "history", help="look into a history file, export, import or delete records"
     )
     cli.add_arguments(history)
+
+
+def _add_switch(commands: Any) -> None:
+    from sagesched import switch
+
+    change = commands.add_parser(
+        "switch",
+        help="change a running server's policy and dial, and say what is in force",
+        description=switch.DESCRIPTION,
+    )
+    switch.add_arguments(change)
+    change.set_defaults(run=switch.run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -89,7 +89,8 @@ def _settings() -> Iterator[Finding]:
     settings = read_settings()
     cost = settings.cost or "from the engine's pool and slots"
     deadline = f"{settings.deadline_s * 1000:g} ms"
-    yield Finding("settings", f"dial {settings.dial:g}; cost {cost}; deadline {deadline}")
+    shadow = "; a shadow, for --schedule-policy fcfs only" if settings.shadow else ""
+    yield Finding("settings", f"dial {settings.dial:g}; cost {cost}; deadline {deadline}{shadow}")
     for name, meaning in VARIABLES.items():
         yield Finding(f"  {name}", meaning)
 

@@ -55,14 +55,23 @@ class Anchor:
     """
 
     def __init__(self, dial: float, slots: int, mean_length: float) -> None:
-        self.dial = dial
-        more = max(0.0, dial - 1.0)
-        self._below, self._above = BELOW + BELOW_MORE * more, ABOVE + ABOVE_MORE * more
+        self.set_dial(dial)
         self._slots = max(1, slots)
         self._service = mean_length
         self._centre = 0.0
         self._seen = 0
         self._unit_step = self._centre_step = math.nan
+
+    def set_dial(self, dial: float) -> None:
+        """Another dial from the next keys on."""
+        self.dial = dial
+        more = max(0.0, dial - 1.0)
+        self._below, self._above = BELOW + BELOW_MORE * more, ABOVE + ABOVE_MORE * more
+
+    @property
+    def centre(self) -> float:
+        """Mean ``ln(index)`` of the traffic, to a quarter octave."""
+        return round(STEPS_PER_OCTAVE * self._centre) / STEPS_PER_OCTAVE
 
     def saw(self, mean_length: float, log_index: float) -> None:
         """A request arrived; its predicted mean length in tokens and ``ln(index)``."""

@@ -9,6 +9,12 @@ from sagesched.plugin.metrics import count_fallback
 
 logger = logging.getLogger("sagesched")
 _warned: set[str] = set()
+_counted = 0
+
+
+def count() -> int:
+    """Fallbacks so far, in this process."""
+    return _counted
 
 
 def report(cause: str, error: BaseException) -> None:
@@ -17,6 +23,8 @@ def report(cause: str, error: BaseException) -> None:
     ``cause`` is a short fixed word, so that the counter's label set stays small. An exception's
     message may carry a part of a prompt, so only its type and its frames are logged.
     """
+    global _counted
+    _counted += 1
     count_fallback(cause)
     if cause in _warned:
         return

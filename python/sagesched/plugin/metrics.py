@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 if TYPE_CHECKING:
+    from sagesched.plugin.calibration import Calibration
     from sagesched.predict import PredictionService
 
 P = ParamSpec("P")
 EXPORT_DELAY_S = 0.25
 
 _exported: dict[str, Any] = {}
-_seen: dict[tuple[str, str], int] = {}
+_seen: dict[tuple[str, str], float] = {}
 _pending: dict[str, asyncio.TimerHandle] = {}
 
 
@@ -46,6 +47,58 @@ def enable() -> None:
     _exported["parked"] = Counter(
         "sagesched_parked_requests_total",
         "Running requests that gave way, their KV kept in the radix tree.",
+    )
+    _exported["retracted"] = Counter(
+        "sagesched_retracted_requests_total",
+        "Running requests that came back to the queue because KV memory ran out.",
+        ["kind"],
+    )
+    _exported["passes"] = Counter(
+        "sagesched_passes_total",
+        "Times the queue was ordered, by whether the oldest request came first.",
+        ["first"],
+    )
+    _exported["admissions"] = Counter(
+        "sagesched_admissions_total",
+        "Requests that left the queue to run, by whether an older one had to go on waiting.",
+        ["turn"],
+    )
+    _exported["slowdown"] = Counter(
+        "sagesched_slowdown_total",
+        "Waited steps over predicted output tokens, summed over requests; and these requests.",
+        ["of"],
+    )
+    for what in ("slowdown", "requests"):
+        _exported[f"tenant_{what}"] = Counter(
+            f"sagesched_tenant_{what}_total", f"Of each tenant: {what}.", ["tenant"]
+        )
+    for what in ("requests", "wait_steps", "slowdown"):
+        _exported[f"shadow_{what}"] = Counter(
+            f"sagesched_shadow_{what}_total",
+            f"While looking on, in a model of the engine under either order: {what}.",
+            ["order"],
+        )
+    _exported["hook_seconds"] = Counter(
+        "sagesched_hook_seconds_total", "Time in our hooks in the scheduler.", ["where"]
+    )
+    _exported["hook_steps"] = Counter(
+        "sagesched_hook_steps_total", "Engine steps in which that time was taken.", ["where"]
+    )
+    for name, meaning in (
+        ("oldest_waiting_steps", "Engine steps for which the oldest request has been waiting."),
+        ("dial", "How far the index may move a request."),
+        ("in_force", "1 where the order is applied, 0 where it only looks on."),
+    ):
+        _exported[name] = Gauge(f"sagesched_{name}", meaning, multiprocess_mode="livemax")
+    _exported["deciles"] = Counter(
+        "sagesched_predicted_deciles_total",
+        "Requests by the tenth of their predicted distribution in which the real length fell.",
+        ["decile"],
+    )
+    _exported["tokens"] = Counter(
+        "sagesched_output_tokens_total",
+        "Output tokens of the same requests, as predicted (mean) and as they were.",
+        ["kind"],
     )
     _exported["predictions"] = Counter(
         "sagesched_predictions_total", "Prompts by what became of their prediction.", ["result"]
@@ -110,7 +163,33 @@ def set_slots(slots: int) -> None:
 
 
 @_harmless
-def export_soon(service: PredictionService) -> None:
+def export_watch(
+    counts: Mapping[tuple[str, str], float], oldest_steps: int, dial: float, in_force: bool
+) -> None:
+    """Bring a scheduler's counters up to date."""
+    if not _exported:
+        return
+    for (metric, label), total in counts.items():
+        if metric != "ranked":  # counted as it happens
+            _advance(metric, label, total)
+    _exported["oldest_waiting_steps"].set(oldest_steps)
+    _exported["dial"].set(dial)
+    _exported["in_force"].set(int(in_force))
+
+
+@_harmless
+def export_calibration(calibration: Calibration) -> None:
+    """Bring the counters of predicted against real lengths up to date."""
+    if not _exported:
+        return
+    for decile, total in enumerate(calibration.deciles, 1):
+        _advance("deciles", str(decile), total)
+    _advance("tokens", "predicted", calibration.predicted)
+    _advance("tokens", "real", calibration.real)
+
+
+@_harmless
+def export_soon(service: PredictionService, calibration: Calibration) -> None:
     """Bring the exported counters of the prediction service up to date, in a moment.
 
     Once per ``EXPORT_DELAY_S`` at most, and late enough for the worker to have learned what it
@@ -118,15 +197,16 @@ def export_soon(service: PredictionService) -> None:
     """
     if _exported and "export" not in _pending:
         loop = asyncio.get_running_loop()
-        _pending["export"] = loop.call_later(EXPORT_DELAY_S, _export_service, service)
+        _pending["export"] = loop.call_later(EXPORT_DELAY_S, _export, service, calibration)
 
 
 @_harmless
-def _export_service(service: PredictionService) -> None:
+def _export(service: PredictionService, calibration: Calibration) -> None:
     _pending.clear()
+    export_calibration(calibration)
     stats = service.snapshot()
     if stats.busy or (stats.history_waiting and not stats.history_failure):
-        export_soon(service)
+        export_soon(service, calibration)
     _exported["history"].set(stats.history_size)
     for result in ("predictions", "deadline_misses", "not_ready", "overloaded", "errors"):
         _advance("predictions", result, getattr(stats, result))
@@ -138,7 +218,7 @@ def _export_service(service: PredictionService) -> None:
     _advance("file_failures", "any", stats.history_failures)
 
 
-def _advance(metric: str, label: str, total: int) -> None:
+def _advance(metric: str, label: str, total: float) -> None:
     """Raise a labelled counter to a total that is counted elsewhere."""
     step = total - _seen.get((metric, label), 0)
     if step > 0:

@@ -13,6 +13,7 @@ function of the requests and the engine's step count, in arrival order. No clock
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,6 +56,8 @@ class QueueOrder:
         self._front: list[Any] = []  # best first, as of the last pass
         self._prior_pmf = prior.pmf.astype(np.float64)
         self._anchor = Anchor(dial, slots, mean_of(prior))
+        self._average: tuple[Keys, float] | None = None  # what those who opted out were ranked with
+        self._opted_out: dict[int, Any] = {}  # handle -> request, of those
         self._backlog = 0  # tokens that the waiting requests are predicted to need
         self._sequence = 0
         self._pass = 0
@@ -69,6 +72,7 @@ class QueueOrder:
         step: int,
         predicted: LengthDistribution | None,
         limit: int | None = None,
+        opted_out: bool = False,
     ) -> None:
         """Take a request that was just put in the queue; O(m).
 
@@ -78,6 +82,7 @@ class QueueOrder:
             predicted: its output-length distribution, None to use the prior: the running mean
                 of the distributions seen. Ignored for a retracted request, which has one.
             limit: most tokens a request without a prediction may generate.
+            opted_out: rank it as if its index were the mean of the traffic, and never park it.
         """
         place = place_of(request)
         fresh = place is None
@@ -86,6 +91,7 @@ class QueueOrder:
             if predicted is None and limit is not None:
                 distribution = distribution.capped(max(1, limit))
             place = Place(step, self._sequence, distribution, self.cost)
+            place.opted_out = opted_out
             self._sequence += 1
             request._sagesched_place = place
         self._leave([request])  # preempted and requeued before anyone noticed that it had left
@@ -103,6 +109,9 @@ class QueueOrder:
         self._requests[place.handle] = request
         if fresh:
             self._anchor.saw(place.mean, self._engine.log_index(place.handle))
+        if place.opted_out:
+            self._opted_out[place.handle] = request
+            self._level([place.handle], self.keys)
 
     def settle(self, queue: list[Any]) -> None:
         """Drop whoever left the queue since the last call; O(1) when nobody did.
@@ -146,6 +155,31 @@ class QueueOrder:
             self._front = self._best(places)
             move_to_front(queue, self._front)
 
+    def look(self, queue: list[Any], cached_prefix: Callable[[Any], int]) -> Any | None:
+        """As `rank`, but the queue stays as it is; returns who would have come first."""
+        self._pass += 1
+        self.settle(queue)
+        self._follow()
+        self._front = queue[:MAX_PLACES]
+        best = self._best(PREFIX_LOOKUPS_PER_PASS)
+        if self._look_up_prefixes(best, cached_prefix):
+            best = self._best(1)
+        return best[0] if best else None
+
+    def rest(self, queue: list[Any]) -> None:
+        """Put a queue that was ranked so far back in arrival order; from now on `look` at it."""
+        stock_order(queue)
+        self._front = []
+
+    def set_dial(self, dial: float) -> None:
+        """How far the index moves a request, from the next pass on; keys follow in slices."""
+        self._anchor.set_dial(dial)
+
+    @property
+    def backlog(self) -> int:
+        """Output tokens that the waiting requests are predicted to need."""
+        return self._backlog
+
     def best_keys(self, count: int) -> list[float]:
         """Keys of the ``count`` best that wait, best first."""
         return [self._engine.key(handle) for handle in self._engine.top(count).tolist()]
@@ -184,6 +218,7 @@ class QueueOrder:
             request
             for request in best
             if self._pass - request._sagesched_place.matched_in_pass >= PREFIX_VALID_PASSES
+            and not request._sagesched_place.opted_out
         ][:PREFIX_LOOKUPS_PER_PASS]
         if not stale:
             return False
@@ -205,6 +240,7 @@ class QueueOrder:
                 gone.append(place.handle)
         self._engine.remove(gone)
         for handle in gone:
+            self._opted_out.pop(handle, None)
             place = self._requests.pop(handle)._sagesched_place
             place.handle = place.parked_at = -1
             self._backlog -= place.backlog
@@ -237,7 +273,21 @@ class QueueOrder:
         for engine in (self._engine, self._running):
             engine.set_index_weight(keys.weight)
             engine.set_index_band(keys.low, keys.high)
+        average = (keys, self._anchor.centre)
+        if self._opted_out and self._average != average:
+            self._average = average
+            self._level(list(self._opted_out), keys)
         return keys
+
+    def _level(self, handles: list[int], keys: Keys) -> None:
+        """Rank who opted out as if ``ln(index)`` were the mean of the traffic: by a boost."""
+        centre = min(max(self._anchor.centre, keys.low), keys.high)
+        weight = 1.0 if math.isinf(keys.weight) else keys.weight
+        boosts = []
+        for handle in handles:
+            moved = min(max(self._engine.log_index(handle), keys.low), keys.high)
+            boosts.append(weight * (centre - moved))
+        self._engine.set_boost(handles, boosts)
 
 
 def stock_order(queue: list[Any]) -> None:

@@ -126,6 +126,7 @@ class Parking:
         held = len(request.origin_input_ids) + len(request.output_ids)
         return (
             place is not None
+            and not place.opted_out
             and place.parks < self.limits.most_parks
             and held <= self.limits.most_kv_tokens
             and not request.finished()

@@ -33,6 +33,9 @@ class Place:
         matched_in_pass: when its radix-cache hit was looked up last.
         parks: how often it was parked.
         parked_at: engine step at which it was parked; -1 while it is not.
+        opted_out: keeps its place by arrival, and is never parked.
+        tenant: whose it is, for metrics.
+        holder: the ``SchedulerState`` in whose queue it waits or waited; None without a scheduler.
     """
 
     __slots__ = (
@@ -41,11 +44,14 @@ class Place:
         "cost",
         "distribution",
         "handle",
+        "holder",
         "matched_in_pass",
         "mean",
+        "opted_out",
         "parked_at",
         "parks",
         "sequence",
+        "tenant",
     )
 
     def __init__(
@@ -61,6 +67,9 @@ class Place:
         self.matched_in_pass = NEVER
         self.parks = 0
         self.parked_at = -1
+        self.opted_out = False
+        self.tenant = ""
+        self.holder: Any = None
 
 
 def place_of(request: Any) -> Place | None:

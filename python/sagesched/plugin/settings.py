@@ -17,6 +17,8 @@ from sagesched.plugin.about import LABEL, TENANT_SOURCES
 from sagesched.predict.registry import known_embedder
 
 POLICY = "gittins"
+STOCK = "fcfs"
+SHADOW = "SAGESCHED_SHADOW"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Settings:
         tenant: where a request's tenant is taken from, one of ``about.TENANT_SOURCES``.
         simd: instruction set of the index kernel, "" for the best one of the machine. The kernel
             reads the variable itself; here it is checked before the server starts.
+        shadow: predict, rank and report under ``--schedule-policy fcfs``, but change nothing.
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
     """
 
@@ -47,6 +50,7 @@ class Settings:
     store_prompts: bool = False
     tenant: str = ""
     simd: str = ""
+    shadow: bool = False
     allow_untested_sglang: bool = False
 
 
@@ -66,6 +70,8 @@ VARIABLES: Mapping[str, str] = {
     "custom labels (default: all are one tenant)",
     "SAGESCHED_SIMD": "instruction set of the index kernel: scalar, avx2, avx512 or neon (default "
     "the best one of the machine; all give the same bits)",
+    SHADOW: "1 with --schedule-policy fcfs: predicts, ranks and reports what gittins would have "
+    "changed, but changes nothing (default 0)",
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
 }
 
@@ -95,8 +101,29 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         store_prompts=_flag(env, "SAGESCHED_STORE_PROMPTS"),
         tenant=_tenant(env, "SAGESCHED_TENANT"),
         simd=_choice(env, "SAGESCHED_SIMD", ("", *simd_levels()), base.simd),
+        shadow=_flag(env, SHADOW),
         allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
     )
+
+
+def is_ours(policy: str, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a server of this ``--schedule-policy`` is to run our hooks: gittins, or a shadow.
+
+    Raises:
+        ValueError: ``SAGESCHED_SHADOW`` does not go with the policy, or is malformed.
+    """
+    shadow = _flag(os.environ if environ is None else environ, SHADOW)
+    if shadow and policy == POLICY:
+        raise ValueError(
+            f"{SHADOW}=1 changes nothing and --schedule-policy {POLICY} changes the order. Serve "
+            f"with --schedule-policy {STOCK} to look on first, or without {SHADOW}"
+        )
+    if shadow and policy != STOCK:
+        raise ValueError(
+            f"{SHADOW}=1 compares {POLICY} with {STOCK}, not with {policy}. Serve with "
+            f"--schedule-policy {STOCK}, or without {SHADOW}"
+        )
+    return shadow or policy == POLICY
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

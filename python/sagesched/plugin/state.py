@@ -6,6 +6,7 @@ plug-in is one attribute test per call and changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,14 @@ import numpy as np
 
 from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback, metrics
+from sagesched.plugin.calibration import Calibration
 from sagesched.plugin.departures import Departures
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
+from sagesched.plugin.settings import POLICY, STOCK
+from sagesched.plugin.watch import Watch
+from sagesched.plugin.whatif import WhatIf
 
 STATE = "_sagesched"
 GIVE_UP_AFTER = 3
@@ -28,46 +33,110 @@ class SchedulerState:
     """On SGLang's ``SchedulePolicy``, in each scheduler process.
 
     Attributes:
-        make_order: builds an empty order; also used to start again after an error.
-        order: the order in force, None while the policy is off.
+        make_order: builds an empty order for a dial; also used to start again after an error.
+        make_parking: builds what decides who gives way at a dial; None where nobody ever does.
         max_running: most requests the engine runs at once.
-        parking: None where running requests never give way.
-        failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart.
+        dial: how far the index may move a request.
+        in_force: whether the order is applied. Otherwise it is kept up, and nothing is changed: a
+            shadow, or stock order that was switched to at run time.
+        watch: what is counted of it.
+        order: the order, None while the policy is off after errors.
+        parking: None where running requests do not give way.
+        whatif: while looking on, what the order would do; None when in force.
+        failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart, or until
+            it is switched on again.
     """
 
-    make_order: Callable[[], QueueOrder]
+    make_order: Callable[[float], QueueOrder]
+    make_parking: Callable[[float], Parking | None]
     max_running: int
-    parking: Parking | None = None
+    dial: float
+    in_force: bool = True
+    watch: Watch = field(default_factory=Watch)
     order: QueueOrder | None = field(init=False)
+    parking: Parking | None = field(init=False)
+    whatif: WhatIf | None = field(init=False, default=None)
     failures: int = 0
 
     def __post_init__(self) -> None:
-        self.order = self.make_order()
+        self.order = self.make_order(self.dial)
+        self._equip()
 
     def failed(self, queue: list[Any]) -> None:
         """After an error of ours: arrival order now, a fresh start or off next."""
         self.failures += 1
-        stock_order(queue)
+        if self.in_force:
+            stock_order(queue)
         self.order = None
         if self.failures < GIVE_UP_AFTER:
             try:
-                self.order = self.make_order()
+                self.order = self.make_order(self.dial)
             except Exception as error:
                 fallback.report("restart", error)
         metrics.set_slots(0)
+
+    def switch(
+        self, queue: list[Any], *, in_force: bool | None = None, dial: float | None = None
+    ) -> None:
+        """Change what holds from the next pass on; None leaves it as it is.
+
+        Every rank gets the request for it between the same two steps. Keys of a long queue follow
+        in slices. Switched on, an order that had been given up after errors starts again.
+        """
+        if dial is not None:
+            self.dial = dial
+            if self.order is not None:
+                self.order.set_dial(dial)
+            if self.parking is not None and (fresh := self.make_parking(dial)) is not None:
+                self.parking.limits = fresh.limits
+        before, self.in_force = self.in_force, self.in_force if in_force is None else in_force
+        if in_force and self.order is None:
+            self.failures = 0
+            self.order = self.make_order(self.dial)
+        if before and not self.in_force and self.order is not None:
+            self.order.rest(queue)
+        if before != self.in_force or (dial is not None and not self.in_force):
+            self._equip()
+
+    def _equip(self) -> None:
+        """Parking is for an order in force, the models for one that looks on."""
+        self.parking = self.make_parking(self.dial) if self.in_force else None
+        self.whatif = None
+        if not self.in_force:
+            self.whatif = WhatIf(self.make_order(self.dial), self.max_running)
+
+    def what_if(self, tell: Callable[[WhatIf], None]) -> None:
+        """Tell the models; what they do wrong ends them, and nothing else."""
+        if self.whatif is None:
+            return
+        try:
+            tell(self.whatif)
+        except Exception as error:
+            fallback.report("shadow", error)
+            self.whatif = None
+
+    def describe(self) -> dict[str, Any]:
+        """What is in force here, as plain JSON."""
+        return {
+            "policy": POLICY if self.in_force else STOCK,
+            "dial": self.dial if math.isfinite(self.dial) else "inf",
+            "order": "kept up" if self.order is not None else f"off after {self.failures} errors",
+            "waiting": 0 if self.order is None else len(self.order),
+        }
 
 
 @dataclass(frozen=True)
 class TokenizerState:
     """On SGLang's ``TokenizerManager``: what predicts, the context length, where a request's tenant
     is taken from (``about.TENANT_SOURCES``), who is leaving,
-    and how far the others have come."""
+    how far the others have come, and how right the predictions were."""
 
     service: Any
     max_tokens: int
     tenant_source: str = ""
     departures: Departures = field(default_factory=Departures)
     progress: Progress = field(default_factory=Progress)
+    calibration: Calibration = field(default_factory=Calibration)
 
     def fitted(
         self, predicted: LengthDistribution | None, params: Any, prompt_tokens: int

@@ -7,6 +7,7 @@ from sagesched.plugin.hooks import (
     abort,
     admission,
     cli_choices,
+    control,
     outcome,
     policy_select,
     predict_request,
@@ -31,6 +32,8 @@ HOOKS: tuple[Hook, ...] = (
     queue_order.HOOK,
     admission.HOOK,
     retraction.HOOK,
+    control.SET,
+    control.GET,
     outcome.OUTPUT,
     outcome.ABORT,
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sagesched._version import __version__
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.settings import Settings, read_settings
+from sagesched.plugin.settings import Settings, is_ours, read_settings
 from sagesched.plugin.table import HOOKS
 from sagesched.plugin.versions import SUPPORTED, advice, sglang_version
 
@@ -43,6 +43,18 @@ def settings_in_force() -> Settings:
         ) from None
     require_in_force(settings)
     return settings
+
+
+def is_wanted(policy: str) -> bool:
+    """Whether a server of this ``--schedule-policy`` is to run our hooks: gittins, or a shadow.
+
+    Raises:
+        NotInForceError: ``SAGESCHED_SHADOW`` does not go with the policy.
+    """
+    try:
+        return is_ours(policy)
+    except ValueError as error:
+        raise NotInForceError(f"{error}.\n`sagesched doctor` lists every setting.") from None
 
 
 def require_in_force(settings: Settings) -> None:

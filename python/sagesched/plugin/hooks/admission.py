@@ -10,21 +10,28 @@ from typing import Any
 
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.hook import Hook
+from sagesched.plugin.place import place_of
 from sagesched.plugin.release import release_to_tree
 from sagesched.plugin.state import SchedulerState, state_of
+from sagesched.plugin.timing import timed
 
 
+@timed
 def get_new_batch_prefill(
     original: Any, self: Any, running_batch: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """Park, let SGLang admit, settle, requeue who was parked."""
     state: SchedulerState | None = state_of(self.policy)
-    if state is None or state.order is None:
+    if state is None:
         return original(self, running_batch, *args, **kwargs)
-    victims = [] if state.parking is None else _park(self, state, running_batch)
+    victims: list[Any] = []
+    if state.order is not None and state.parking is not None:
+        victims = _park(self, state, running_batch)
     plan = original(self, running_batch, *args, **kwargs)
+    admitted: list[Any] = []
     try:
         if state.order is not None and len(state.order) != len(self.waiting_queue):
+            admitted = _were_waiting(plan)
             state.order.settle(self.waiting_queue)
     except Exception as error:
         fallback.report("settle", error)
@@ -34,6 +41,7 @@ def get_new_batch_prefill(
     for request in victims:
         self._add_request_to_queue(request, is_retracted=True)
     metrics.set_slots(0 if state.order is None else len(state.order))
+    _report(self, state, plan, running_batch, admitted)
     return plan
 
 
@@ -74,6 +82,30 @@ def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
     if room is not None:  # a full queue would turn them away
         victims = victims[: max(0, room - len(waiting) - 1)]
     return victims
+
+
+def _report(scheduler: Any, state: SchedulerState, plan: Any, running: Any, admitted: Any) -> None:
+    """What is reported of the step, not decided."""
+    step, waiting = scheduler.forward_ct, len(scheduler.waiting_queue)
+    try:
+        if admitted:
+            state.watch.admitted(admitted, step, waiting)
+        state.watch.stepped(state, step)
+    except Exception as error:
+        fallback.report("watch", error)
+    if state.whatif is not None:
+        batches = (getattr(plan, "batch_to_run", plan), getattr(plan, "running_batch", running))
+        busy = sum(len(batch.reqs) for batch in batches if batch is not None)
+        state.what_if(lambda models: models.go_on(step, busy, waiting))
+
+
+def _were_waiting(plan: Any) -> list[Any]:
+    """Of the batch that SGLang made, the requests that still have a slot in the rank engine."""
+    batch = getattr(plan, "batch_to_run", plan)
+    if batch is None:
+        return []
+    places = ((request, place_of(request)) for request in batch.reqs)
+    return [request for request, place in places if place is not None and place.handle >= 0]
 
 
 HOOK = Hook(

@@ -35,8 +35,9 @@ def handle_abort_req(original: Any, self: Any, recv_obj: Any, *rest: Any) -> Any
             known = self.rid_to_state.get(recv_obj.rid)
             produced = 0 if known is None else len(known.output_ids)
             state.progress.end(recv_obj.rid)
+            state.calibration.forget(recv_obj.rid)
             state.service.finish(recv_obj.rid, produced, False)
-            metrics.export_soon(state.service)
+            metrics.export_soon(state.service, state.calibration)
         except Exception as error:
             fallback.report("outcome", error)
     return original(self, recv_obj, *rest)
@@ -52,10 +53,19 @@ def _learn_finished(state: TokenizerState, output: Any) -> None:
             ended = True
             state.progress.end(rid)
             state.service.finish(rid, int(tokens), reason.get("type") == "stop")
+            _compare(state, rid, int(tokens), reason)
         elif state.progress.has_doubled(rid, tokens):
             state.service.progress(rid, int(tokens))
     if ended:
-        metrics.export_soon(state.service)
+        metrics.export_soon(state.service, state.calibration)
+
+
+def _compare(state: TokenizerState, rid: str, tokens: int, reason: Any) -> None:
+    """Hold the prediction against the length; one that was aborted has none."""
+    if reason.get("type") in ("stop", "length"):
+        state.calibration.end(rid, tokens)
+    else:
+        state.calibration.forget(rid)
 
 
 OUTPUT = Hook(

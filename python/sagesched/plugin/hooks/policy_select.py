@@ -10,17 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.settings import POLICY
 
 
 def validate_and_adjust_policy(
     original: Any, self: Any, policy: str, tree_cache: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """Verify and answer ``fcfs`` for ours; leave every other name to SGLang."""
-    if policy != POLICY:
-        return original(self, policy, tree_cache, *args, **kwargs)
-    from sagesched.plugin.verify import settings_in_force  # it lists this hook, too
+    """Verify and answer ``fcfs`` for ours and for a shadow; leave every other name to SGLang."""
+    from sagesched.plugin.verify import is_wanted, settings_in_force  # it lists this hook, too
 
+    if not is_wanted(policy):
+        return original(self, policy, tree_cache, *args, **kwargs)
     settings_in_force()
     return original(self, "fcfs", tree_cache, *args, **kwargs)
 

@@ -11,7 +11,7 @@ import asyncio
 from typing import Any
 
 from sagesched.plugin import fallback
-from sagesched.plugin.about import about_request
+from sagesched.plugin.about import about_request, tenant_label
 from sagesched.plugin.departures import repeat_aborts
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.prompt import prompt_content
@@ -45,6 +45,7 @@ async def _predict_and_send(original: Any, self: Any, requests: Any, *args: Any)
         state.departures.end(keys)
         for key in keys:
             state.service.forget(key)  # it never left: there will be no outcome
+            state.calibration.forget(key)
         raise
     repeat_aborts(self, state.departures.end(keys))
     return result
@@ -70,13 +71,15 @@ async def _predict(state: TokenizerState, manager: Any, request: Any) -> None:
     if params is None:
         return
     try:
-        distribution = None
+        distribution, tenant = None, ""
         if is_traffic(manager, request):
             content = prompt_content(manager.tokenizer, request)
             about = about_request(manager, request, state.tenant_source)
             distribution = await state.service.predict(request.rid, content, about)
             distribution = state.fitted(distribution, params, len(request.input_ids or ()))
-        attach(params, distribution)
+            state.calibration.expect(str(request.rid), distribution)
+            tenant = tenant_label(state.tenant_source, about.tenant)
+        attach(params, distribution, tenant)
     except Exception as error:
         fallback.report("predict", error)
         attach(params, None)

@@ -13,27 +13,62 @@ from sagesched.plugin import fallback, metrics
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState, state_of
-from sagesched.plugin.wire import detach
+from sagesched.plugin.timing import timed
+from sagesched.plugin.wire import Wishes, detach, detach_wishes, strip
 
 
+@timed
 def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
     """Let SGLang queue the request, then give it its place in our order."""
     result = original(self, req, *args, **kwargs)
     state: SchedulerState | None = state_of(self.policy)
-    if state is None or state.order is None:
+    if state is None:
+        return result
+    if state.order is None:
+        strip(req.sampling_params)
         return result
     if not (self.waiting_queue and self.waiting_queue[-1] is req):
         return result  # SGLang turned it away
     known = place_of(req) is not None
+    wishes = Wishes() if known else _wishes(req)
     predicted = None if known else _prediction(state.order.grid, req)
     try:
-        state.order.enter(req, self.forward_ct, predicted, req.sampling_params.max_new_tokens)
+        limit = req.sampling_params.max_new_tokens
+        state.order.enter(req, self.forward_ct, predicted, limit, wishes.opted_out)
     except Exception as error:
         fallback.report("enter", error)
         state.failed(self.waiting_queue)
     if not known:
         metrics.count_ranked("prior" if predicted is None else "predicted")
+    _note(state, req, wishes, predicted is not None, known, self.forward_ct)
     return result
+
+
+def _note(
+    state: SchedulerState, req: Any, wishes: Wishes, predicted: bool, known: bool, step: int
+) -> None:
+    """What is reported of the request, not decided."""
+    place = place_of(req)
+    if place is None:
+        return
+    try:
+        place.holder = state
+        if not known:
+            place.tenant = wishes.tenant
+        state.watch.entered(req, predicted, known)
+    except Exception as error:
+        fallback.report("watch", error)
+    if not known:
+        state.what_if(lambda models: models.arrive(req, place, step))
+
+
+def _wishes(req: Any) -> Wishes:
+    """What else travels in the request; a failure counts and is as if there were nothing."""
+    try:
+        return detach_wishes(req.sampling_params)
+    except Exception as error:
+        fallback.report("malformed_wishes", error)
+        return Wishes()
 
 
 def _prediction(grid: LengthGrid, req: Any) -> LengthDistribution | None:

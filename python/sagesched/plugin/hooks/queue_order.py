@@ -7,10 +7,12 @@ from typing import Any
 from sagesched.plugin import fallback
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.state import SchedulerState, state_of
+from sagesched.plugin.timing import timed
 
 SPARE_PLACES = 16
 
 
+@timed
 def calc_priority(
     original: Any,
     self: Any,
@@ -19,7 +21,7 @@ def calc_priority(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """Stock fcfs first (it keeps its own books), then our order on top of it."""
+    """Stock fcfs first (it keeps its own books), then our order on top of it, or beside it."""
     result = original(self, waiting_queue, running_batch, *args, **kwargs)
     state: SchedulerState | None = state_of(self)
     if state is None or state.order is None:
@@ -27,11 +29,25 @@ def calc_priority(
     running = 0 if running_batch is None else len(running_batch.reqs)
     places = max(0, state.max_running - running) + SPARE_PLACES
     try:
-        state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache))
+        if state.in_force:
+            state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache))
+            first = waiting_queue[0] if waiting_queue else None
+        else:
+            first = state.order.look(waiting_queue, _known_prefix)
     except Exception as error:
         fallback.report("rank", error)
         state.failed(waiting_queue)
+        return result
+    try:
+        state.watch.passed(first, len(waiting_queue), state.in_force)
+    except Exception as error:
+        fallback.report("watch", error)
     return result
+
+
+def _known_prefix(request: Any) -> int:
+    """The hit that SGLang itself noted last: a look-up would renew the cache's entries."""
+    return int(getattr(request, "num_matched_prefix_tokens", 0) or 0)
 
 
 def _prefix_lookup(tree_cache: Any) -> Any:

@@ -14,12 +14,17 @@ from sagesched.gittins import gittins_index
 from sagesched.plugin import fallback
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.place import place_of
+from sagesched.plugin.timing import timed
 
 
+@timed
 def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kwargs: Any) -> Any:
     """Indices into ``reqs``, the most worth keeping first (SGLang pops from the end)."""
     stock = original(reqs, *args, **kwargs)
     if not reqs or any(place_of(request) is None for request in reqs):
+        return stock
+    holder = reqs[0]._sagesched_place.holder
+    if holder is None or not holder.in_force:
         return stock
     try:
         indices = running_indices(reqs)
@@ -30,7 +35,8 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
 
 
 def running_indices(reqs: list[Any]) -> list[float]:
-    """The Gittins index of every running request at its age of now."""
+    """The Gittins index of every running request at its age of now; the median of those of the
+    others for who opted out."""
     places = [request._sagesched_place for request in reqs]
     indices = gittins_index(
         np.stack([place.distribution.pmf for place in places]),
@@ -40,6 +46,10 @@ def running_indices(reqs: list[Any]) -> list[float]:
         np.array([len(request.origin_input_ids) for request in reqs]),
         places[0].cost,
     )
+    opted_out = np.array([place.opted_out for place in places])
+    if opted_out.any():
+        others = np.sort(indices[~opted_out])
+        indices[opted_out] = others[len(others) // 2] if len(others) else 1.0
     return [float(value) for value in indices]
 
 

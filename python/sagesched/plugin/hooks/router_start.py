@@ -10,13 +10,13 @@ from typing import Any
 
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
-from sagesched.plugin.settings import POLICY
 
 
 def init(original: Any, self: Any, server_args: Any, *args: Any, **kwargs: Any) -> Any:
     """Verify, prepare the workers' environment, then let SGLang go on."""
-    if server_args.schedule_policy == POLICY:
-        from sagesched.plugin.verify import settings_in_force  # it lists this hook, too
+    from sagesched.plugin.verify import is_wanted, settings_in_force  # it lists this hook, too
+
+    if is_wanted(server_args.schedule_policy):
         from sagesched.plugin.workers import prepare_workers
 
         require_supported_mode(server_args)

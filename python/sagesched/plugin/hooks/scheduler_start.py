@@ -13,8 +13,10 @@ from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.parking import Limits, Parking
-from sagesched.plugin.settings import POLICY, read_settings
+from sagesched.plugin.settings import POLICY, is_ours, read_settings
 from sagesched.plugin.state import STATE, SchedulerState
+from sagesched.plugin.timing import spent
+from sagesched.plugin.watch import Watch
 from sagesched.predict.defaults import cold_start_pmf
 
 logger = logging.getLogger("sagesched")
@@ -23,7 +25,7 @@ logger = logging.getLogger("sagesched")
 def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     """Build the order once the scheduler knows its model and its limits."""
     result = original(self, *args, **kwargs)
-    if self.schedule_policy != POLICY:
+    if not is_ours(self.schedule_policy):
         return result
     require_supported_mode(self.server_args)
     settings = read_settings()
@@ -33,14 +35,29 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     prior = LengthDistribution(grid, cold_start_pmf(grid))
     if self.metrics_reporter.current_scheduler_metrics_enabled:
         metrics.enable()
+    spent.on = True
     state = SchedulerState(
-        lambda: QueueOrder(prior, cost, settings.dial, slots),
+        lambda dial: QueueOrder(prior, cost, dial, slots),
+        lambda dial: _parking(self, slots, dial),
         slots,
-        _parking(self, slots, settings.dial),
+        settings.dial,
+        in_force=self.schedule_policy == POLICY,
+        watch=Watch(speaks=_is_first_rank()),
     )
     setattr(self.policy, STATE, state)
-    logger.info("sagesched %s: gittins in force, dial %g, %s", __version__, settings.dial, cost)
+    what = "gittins in force" if state.in_force else "a shadow: looks on and changes nothing"
+    logger.info("sagesched %s: %s, dial %g, %s", __version__, what, settings.dial, cost)
     return result
+
+
+def _is_first_rank() -> bool:
+    """Of ranks that all do the same one is enough to say so; of another release each of them."""
+    try:
+        from sglang.srt.runtime_context import get_parallel
+
+        return bool(get_parallel().attn_tp_rank == 0)
+    except Exception:
+        return True
 
 
 def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:

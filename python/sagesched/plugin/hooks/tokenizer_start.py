@@ -11,7 +11,7 @@ from sagesched.plugin import metrics
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
-from sagesched.plugin.settings import POLICY, Settings
+from sagesched.plugin.settings import Settings
 from sagesched.plugin.state import STATE, TokenizerState
 
 START_TIMEOUT_S = 120.0
@@ -27,10 +27,10 @@ logger = logging.getLogger("sagesched")
 def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     """After SGLang's own constructor, with a model and its context length known."""
     result = original(self, *args, **kwargs)
-    if self.server_args.schedule_policy != POLICY:
-        return result
-    from sagesched.plugin.verify import settings_in_force  # it lists this hook, too
+    from sagesched.plugin.verify import is_wanted, settings_in_force  # it lists this hook, too
 
+    if not is_wanted(self.server_args.schedule_policy):
+        return result
     settings = settings_in_force()
     require_supported_mode(self.server_args)
     if self.enable_metrics:

@@ -1,0 +1,76 @@
+"""The policy and the dial can be changed while the server runs, and read back.
+
+SGLang's ``POST /set_internal_state`` reaches every scheduler, and within one all ranks between the
+same two steps, so they go on agreeing. It takes numbers only. ``GET /server_info`` reads back from
+each data-parallel replica.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from sagesched.plugin import fallback
+from sagesched.plugin.control import OURS, ControlError, read_change
+from sagesched.plugin.hook import Hook
+from sagesched.plugin.state import SchedulerState, state_of
+
+logger = logging.getLogger("sagesched")
+
+
+def set_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kwargs: Any) -> Any:
+    """Take what is ours; everything else is SGLang's."""
+    state: SchedulerState | None = state_of(self.policy)
+    asked = recv_req.server_args
+    if state is None or not any(str(key).startswith(OURS) for key in asked):
+        return original(self, recv_req, *args, **kwargs)
+    from sglang.srt.managers.io_struct import SetInternalStateReqOutput
+
+    try:
+        change = read_change(asked)
+        state.switch(self.waiting_queue, in_force=change.in_force, dial=change.dial)
+    except ControlError as error:
+        logger.warning("sagesched: nothing was changed: %s", error)
+        return SetInternalStateReqOutput(updated=False)
+    except Exception as error:
+        fallback.report("switch", error)
+        state.failed(self.waiting_queue)
+        return SetInternalStateReqOutput(updated=False)
+    logger.info("sagesched: switched at run time: %s", state.describe())
+    return SetInternalStateReqOutput(updated=True)
+
+
+def get_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kwargs: Any) -> Any:
+    """Add what is in force here."""
+    result = original(self, recv_req, *args, **kwargs)
+    state: SchedulerState | None = state_of(self.policy)
+    if state is not None:
+        try:
+            result.internal_state["sagesched"] = {"replica": _replica(), **state.describe()}
+        except Exception as error:
+            fallback.report("describe", error)
+    return result
+
+
+def _replica() -> int:
+    """This data-parallel replica's number: SGLang answers with theirs in any order."""
+    try:
+        from sglang.srt.runtime_context import get_parallel
+
+        return int(get_parallel().dp_rank or 0)
+    except Exception:
+        return 0
+
+
+SET = Hook(
+    target="sglang.srt.managers.scheduler.Scheduler.set_internal_state",
+    fn=set_internal_state,
+    reason="change the policy and the dial at run time",
+    parameters=("self", "recv_req"),
+)
+GET = Hook(
+    target="sglang.srt.managers.scheduler.Scheduler.get_internal_state",
+    fn=get_internal_state,
+    reason="say which policy and dial are in force",
+    parameters=("self", "recv_req"),
+)
