@@ -41,11 +41,24 @@ SLOTS = 4
 def make_state(*, in_force: bool = True, dial: float = math.inf) -> SchedulerState:
     return SchedulerState(
         lambda dial: QueueOrder(PRIOR, KV_VOLUME, dial, SLOTS),
-        lambda: Parking(Limits(most_kv_tokens=1000)),
+        lambda dial: Parking(Limits.of_dial(dial, 1000.0)),
         SLOTS,
         dial,
         in_force=in_force,
     )
+
+
+def test_a_dial_that_is_switched_holds_for_parking_and_the_band_too() -> None:
+    state = make_state(dial=1.0)
+    assert state.parking is not None
+    assert state.order is not None
+    before, keys = state.parking.limits, state.order.keys
+    parking = state.parking
+    state.switch([], dial=4.0)
+    assert state.parking is parking
+    assert state.parking.limits.most_kv_tokens > before.most_kv_tokens
+    state.order.rank([], 1, lambda request: 0)
+    assert state.order.keys.high - state.order.keys.low > keys.high - keys.low
 
 
 def order_of(state: SchedulerState) -> QueueOrder:
