@@ -74,6 +74,8 @@ def run(path, error, first, every):
 
     if path:
         setattr(owner, name, broken)
+    if name == "keys":
+        first += 2  # an order that cannot even be made stops the server at its start
     causes.clear()
     try:
         result = harness.run(workload.requests(seed=3, rate_rps=8.0), policy="gittins",
