@@ -10,7 +10,23 @@ import numpy as np
 import pytest
 
 from sagesched.lengths import LengthDistribution, LengthGrid
-from sagesched.plugin.wire import PRIVATE_KEY, TENANT_KEY, Wishes, attach, detach, detach_wishes
+from sagesched.plugin.wire import (
+    PRIVATE_KEY,
+    TENANT_KEY,
+    Wishes,
+    attach,
+    detach,
+    detach_wishes,
+    strip,
+)
+    PRIVATE_KEY,
+    TENANT_KEY,
+    Wishes,
+    attach,
+    detach,
+    detach_wishes,
+    strip,
+)
 
 GRID = LengthGrid(512)
 FLAT = LengthDistribution(GRID, np.full(len(GRID), 1 / len(GRID)))
