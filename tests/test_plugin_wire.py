@@ -19,14 +19,6 @@ from sagesched.plugin.wire import (
     detach_wishes,
     strip,
 )
-    PRIVATE_KEY,
-    TENANT_KEY,
-    Wishes,
-    attach,
-    detach,
-    detach_wishes,
-    strip,
-)
 
 GRID = LengthGrid(512)
 FLAT = LengthDistribution(GRID, np.full(len(GRID), 1 / len(GRID)))
