@@ -132,8 +132,13 @@ def test_a_broken_hook_stops_the_server(tmp_path: Path) -> None:
         (["--disaggregation-mode", "prefill"], {}, "--disaggregation-mode: its queues are not"),
         ([], {"SAGESCHED_DIAL": "fast"}, "SAGESCHED_DIAL='fast'"),
         ([], {"SAGESCHED_EMBEDDER": "oracle"}, "oracle"),
+        (
+            ["--schedule-policy", "lpm"],
+            {"SAGESCHED_SHADOW": "1"},
+            "SAGESCHED_SHADOW=1 compares gittins with fcfs, not with lpm",
+        ),
     ],
-    ids=["mode", "setting", "embedder"],
+    ids=["mode", "setting", "embedder", "shadow"],
 )
 def test_what_cannot_be_in_force_stops_the_server(
     args: list[str], env: dict[str, str | None], said: str

@@ -80,6 +80,7 @@ def require_sglang() -> None:
     os.environ.setdefault("SGLANG_USE_CPU_ENGINE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("SAGESCHED_SHADOW", None)  # of a server; a replay compares for real
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
         import sglang.srt.managers.scheduler  # noqa: F401
