@@ -41,12 +41,4 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
             args.disaggregation_mode != "null",
             "--disaggregation-mode: its queues are not ordered by --schedule-policy",
         ),
-        (
-            args.pp_size > 1,
-            "--pp-size above 1: agreement of the order between pipeline ranks is not tested",
-        ),
-        (
-            args.enable_priority_scheduling,
-            "--enable-priority-scheduling: SGLang allows it with fcfs and lof only",
-        ),
     ]

@@ -35,6 +35,7 @@ class Settings:
         tenant: where a request's tenant is taken from, one of ``about.TENANT_SOURCES``.
         simd: instruction set of the index kernel, "" for the best one of the machine. The kernel
             reads the variable itself; here it is checked before the server starts.
+        debug_order: log checksums of the order, see ``checksum.py``.
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
     """
 
@@ -47,6 +48,7 @@ class Settings:
     store_prompts: bool = False
     tenant: str = ""
     simd: str = ""
+    debug_order: bool = False
     allow_untested_sglang: bool = False
 
 
@@ -66,10 +68,16 @@ VARIABLES: Mapping[str, str] = {
     "custom labels (default: all are one tenant)",
     "SAGESCHED_SIMD": "instruction set of the index kernel: scalar, avx2, avx512 or neon (default "
     "the best one of the machine; all give the same bits)",
+    "SAGESCHED_DEBUG_ORDER": "1 logs checksums of the order, to compare ranks by (default 0)",
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
 }
 
-ELSEWHERE = ("SAGESCHED_VENV", "SAGESCHED_PREDICTOR_TOKEN", "SAGESCHED_HTTP_APP")
+ELSEWHERE = (
+    "SAGESCHED_VENV",
+    "SAGESCHED_SGLANG",
+    "SAGESCHED_PREDICTOR_TOKEN",
+    "SAGESCHED_HTTP_APP",
+)
 """Read by the scripts of a checkout, by the predictor service, by HTTP workers; not here."""
 
 
@@ -95,6 +103,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         store_prompts=_flag(env, "SAGESCHED_STORE_PROMPTS"),
         tenant=_tenant(env, "SAGESCHED_TENANT"),
         simd=_choice(env, "SAGESCHED_SIMD", ("", *simd_levels()), base.simd),
+        debug_order=_flag(env, "SAGESCHED_DEBUG_ORDER"),
         allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
     )
 

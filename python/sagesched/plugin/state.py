@@ -14,6 +14,7 @@ import numpy as np
 
 from sagesched.lengths import LengthDistribution
 from sagesched.plugin import metrics
+from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.departures import Departures
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
@@ -32,12 +33,16 @@ class SchedulerState:
         order: the order in force, None while the policy is off.
         max_running: most requests the engine runs at once.
         parking: None where running requests never give way.
+        preempts: whether SGLang itself preempts running requests, for others of a better class.
+        checksum: of what was decided; None unless asked for.
         failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart.
     """
 
     make_order: Callable[[], QueueOrder]
     max_running: int
     parking: Parking | None = None
+    preempts: bool = False
+    checksum: OrderChecksum | None = None
     order: QueueOrder | None = field(init=False)
     failures: int = 0
 

@@ -9,6 +9,7 @@ from sagesched.plugin.hooks import (
     outcome,
     park,
     policy_select,
+    priority_check,
     predict_request,
     queue_enter,
     queue_leave,
@@ -21,6 +22,7 @@ from sagesched.plugin.hooks import (
 
 HOOKS: tuple[Hook, ...] = (
     cli_choices.HOOK,
+    priority_check.HOOK,
     policy_select.HOOK,
     scheduler_start.HOOK,
     router_start.HOOK,
