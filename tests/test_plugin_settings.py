@@ -28,6 +28,7 @@ def test_every_variable_is_read() -> None:
             "SAGESCHED_STORE_PROMPTS": "1",
             "SAGESCHED_TENANT": "label:customer",
             "SAGESCHED_SIMD": "scalar",
+            "SAGESCHED_DEBUG_ORDER": "1",
             "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1",
         }
     )
@@ -40,8 +41,9 @@ def test_every_variable_is_read() -> None:
     assert settings.store_prompts
     assert settings.tenant == "label:customer"
     assert settings.simd == "scalar"
+    assert settings.debug_order
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 10, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 11, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(

@@ -206,8 +206,9 @@ def test_aborts_in_every_state(mixed_bag: EngineServer) -> None:
 
 
 def test_beam_search() -> None:
-    """A beam's rows are one request in the queue; it may not be retracted, and is not parked."""
-    with one_slot("gittins", "--max-running-requests", "8", "--enable-metrics") as server:
+    """A beam is one request in the queue. There are slots for all: where there are not, SGLang 0.5.23
+    itself ends with an assertion, under fcfs, too."""
+    with one_slot("gittins", "--max-running-requests", "32", "--enable-metrics") as server:
         body = {
             "text": "Several ways to go on:",
             "sampling_params": {"max_new_tokens": 8, "beam_width": 3, "n": 2, "ignore_eos": True},
