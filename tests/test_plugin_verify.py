@@ -184,11 +184,5 @@ def test_a_mode_we_cannot_serve_is_refused_by_name(change: dict[str, Any], named
         require_supported_mode(SimpleNamespace(**{**SUPPORTED_ARGS, **change}))
 
 
-def test_the_rust_front_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SGLANG_RUST_SERVER", "yes")
-    with pytest.raises(NotInForceError, match="SGLANG_RUST_SERVER"):
-        require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
-
-
 def test_default_settings_do_not_allow_an_untested_release() -> None:
     assert not Settings().allow_untested_sglang

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,18 @@ from typing import Any
 
 import pytest
 
+from cpu_engine.make_model import EOS_ID
 from cpu_engine.server import EngineServer
 
 from .serving import start_server
-from .test_server_order import kinds, known_jobs, learn, one_slot, waiting_jobs
+from .test_server_order import (
+    kinds,
+    known_jobs,
+    learn,
+    one_slot,
+    serve_behind_blockers,
+    waiting_jobs,
+)
 from .traffic import (
     Job,
     abort,
@@ -37,6 +46,7 @@ TWO_LAYERS = (
 # So little memory, and so hopeful an admission, that running requests must give it back.
 SCARCE = ("--max-total-tokens", "1500", "--schedule-conservativeness", "0.05")
 OPTIMISTIC = {"SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION": "8"}
+VOCABULARY = 1024
 CHECKSUM = re.compile(r"(PP\d|TP\d)[^\n]*sagesched: order checksum (\w+) after (\d+) passes")
 
 
@@ -302,3 +312,32 @@ def test_a_full_queue_turns_the_worst_class_away(classes: EngineServer) -> None:
     assert status.pop("better") == 200
     assert sorted(status.values()) == [200] * 11 + [503]
     nothing_failed(classes.url)
+
+
+class Chance(Job):
+    """Ends by chance, ``tokens`` long on average: the Rust front end calls no logit processor."""
+
+    def body(self) -> dict[str, Any]:
+        bias = math.log(VOCABULARY / self.tokens)
+        return {
+            "text": self.prompt,
+            "sampling_params": {"max_new_tokens": 2000, "logit_bias": {str(EOS_ID): bias}},
+            **(self.extra or {}),
+        }
+
+
+def by_chance(jobs: Sequence[Job]) -> list[Job]:
+    return [Chance(job.name, job.prompt, job.tokens * 3 - 6) for job in jobs]
+
+
+def test_the_rust_front_end() -> None:
+    """No Python runs in it: its requests are predicted, and learned from, in the scheduler."""
+    env = {"SGLANG_RUST_SERVER": "1", "SAGESCHED_DEADLINE_MS": "20000", "SAGESCHED_DIAL": "inf"}
+    args = ["--schedule-policy", "gittins", "--max-running-requests", "1", "--random-seed", "1"]
+    with start_server(*args, env=env) as server:
+        learned = asyncio.run(run_spaced(server.url, by_chance(known_jobs()), gap_s=0.0))
+        assert {job.status for job in learned} == {200}
+        blocker = [Chance("blocker", "Count on and on.", 10**30)]
+        done = asyncio.run(run_behind(server.url, blocker, by_chance(waiting_jobs())))
+        order = kinds(completion_order([job for job in done if job.name != "blocker"]))
+        assert order[:5].count("S") >= 4, order  # by arrival: 2; lengths of chance teach less

@@ -122,6 +122,13 @@ def export_soon(service: PredictionService) -> None:
 
 
 @_harmless
+def export_now(service: PredictionService) -> None:
+    """The same at once, where no event loop runs."""
+    if _exported:
+        _export_service(service)
+
+
+@_harmless
 def _export_service(service: PredictionService) -> None:
     _pending.clear()
     stats = service.snapshot()

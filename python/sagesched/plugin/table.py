@@ -16,6 +16,7 @@ from sagesched.plugin.hooks import (
     queue_order,
     retraction,
     router_start,
+    rust_server,
     scheduler_start,
     tokenizer_start,
 )
@@ -37,4 +38,7 @@ HOOKS: tuple[Hook, ...] = (
     retraction.HOOK,
     outcome.OUTPUT,
     outcome.ABORT,
+    rust_server.START,
+    rust_server.DRAIN,
+    rust_server.OUTPUT,
 )
