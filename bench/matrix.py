@@ -1,71 +1,81 @@
 """The table of ``scripts/matrix``: which tests on real servers passed on which SGLang release.
 
-    python -m bench.matrix RELEASE=JUNIT_FILE ...
+``python -m bench.matrix RELEASE=JUNIT_FILE ...``
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
-BAD = ("failure", "error")
+OUTCOMES = {"failure": "failed", "error": "failed", "skipped": "skipped"}
 
 
-def outcomes(path: Path) -> dict[str, Counter[str]]:
-    """By test file: how many tests passed, failed, were skipped."""
-    found: dict[str, Counter[str]] = {}
-    for case in ElementTree.parse(path).iter("testcase"):
-        file = case.get("classname", "").removeprefix("tests.").split(".")[0]
-        kinds = {child.tag for child in case}
-        kind = "failed" if kinds & set(BAD) else "skipped" if "skipped" in kinds else "passed"
-        found.setdefault(file, Counter())[kind] += 1
-    return found
+@dataclass(frozen=True)
+class Case:
+    """What came out of one test."""
+
+    file: str
+    name: str
+    outcome: str
+    reason: str
 
 
-def not_passed(path: Path) -> list[str]:
-    """A line for each test that did not pass: its name and why."""
-    lines = []
-    for case in ElementTree.parse(path).iter("testcase"):
-        for child in case:
-            if child.tag in (*BAD, "skipped"):
-                reason = (child.get("message") or "").splitlines() or [""]
-                lines.append(f"`{case.get('name')}` {child.tag}: {reason[0][:120]}")
-    return lines
+def cases(paths: Sequence[Path]) -> list[Case]:
+    """Every test of these JUnit files; of one that is in several, the last result."""
+    found: dict[tuple[str, str], Case] = {}
+    for path in paths:
+        for case in ElementTree.parse(path).iter("testcase"):
+            file = case.get("classname", "").removeprefix("tests.").split(".")[0]
+            name = case.get("name", "")
+            outcome, reason = "passed", ""
+            for child in case:
+                if child.tag in OUTCOMES:
+                    outcome = OUTCOMES[child.tag]
+                    reason = (child.get("message") or "?").splitlines()[0][:120]
+            found[file, name] = Case(file, name, outcome, reason)
+    return list(found.values())
 
 
-def table(results: dict[str, Path]) -> str:
+def table(results: Mapping[str, Sequence[Case]]) -> str:
     """The whole report."""
-    found = {release: outcomes(path) for release, path in results.items()}
-    files = sorted({file for release in found.values() for file in release})
+    files = sorted({case.file for found in results.values() for case in found})
     lines = [
         "# Tests on real servers, by SGLang release",
         "",
         f"Last run of `scripts/matrix`: {date.today().isoformat()}, on SGLang's CPU engine.",
         "",
-        "| tests | " + " | ".join(found) + " |",
-        "|---|" + "---|" * len(found),
+        "| tests | " + " | ".join(results) + " |",
+        "|---|" + "---|" * len(results),
     ]
     for file in files:
-        cells = [_cell(release.get(file, Counter())) for release in found.values()]
+        cells = [_cell(Counter(c.outcome for c in r if c.file == file)) for r in results.values()]
         lines.append(f"| `{file}.py` | " + " | ".join(cells) + " |")
-    for release, path in results.items():
-        exceptions = not_passed(path)
+    for release, found in results.items():
+        exceptions = [case for case in found if case.outcome != "passed"]
         if exceptions:
-            lines += ["", f"On {release}:", "", *(f"- {line}" for line in exceptions)]
+            lines += ["", f"On {release}:", ""]
+            lines += [f"- `{case.name}` {case.outcome}: {case.reason}" for case in exceptions]
     return "\n".join(lines) + "\n"
 
 
 def _cell(counts: Counter[str]) -> str:
-    return ", ".join(f"{counts[k]} {k}" for k in ("passed", "failed", "skipped") if counts[k]) or "-"
+    kinds = ("passed", "failed", "skipped")
+    return ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind]) or "-"
 
 
 def main(arguments: list[str]) -> int:
     """Print the table."""
-    pairs = [argument.partition("=") for argument in arguments]
-    sys.stdout.write(table({release: Path(path) for release, _, path in pairs}))
+    files: dict[str, list[Path]] = {}
+    for argument in arguments:
+        release, _, path = argument.partition("=")
+        files.setdefault(release, []).append(Path(path))
+    sys.stdout.write(table({release: cases(paths) for release, paths in files.items()}))
     return 0
 
 

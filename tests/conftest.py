@@ -26,6 +26,7 @@ SEPARATE = {"test_server_entry.py", "test_server_order.py", "test_server_workers
 All other files' tests share what they start, so one process runs them all."""
 
 LONGEST = (
+    "test_server_modes.py",
     "test_server_equality.py",
     "test_server_workers.py",
     "test_server_order.py",

@@ -1,4 +1,4 @@
-"""The order in SGLang's other modes, on real servers; ``docs/modes.md`` says which is tested where."""
+"""The order in SGLang's other modes, on real servers; ``docs/modes.md`` lists them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from .test_server_order import (
     known_jobs,
     learn,
     one_slot,
-    serve_behind_blockers,
     waiting_jobs,
 )
 from .traffic import (
@@ -216,8 +215,8 @@ def test_aborts_in_every_state(mixed_bag: EngineServer) -> None:
 
 
 def test_beam_search() -> None:
-    """A beam is one request in the queue. There are slots for all: where there are not, SGLang 0.5.23
-    itself ends with an assertion, under fcfs, too."""
+    """A beam is one request in the queue. There are slots for all: where there are not, SGLang
+    0.5.23 itself ends with an assertion, under fcfs, too."""
     with one_slot("gittins", "--max-running-requests", "32", "--enable-metrics") as server:
         body = {
             "text": "Several ways to go on:",

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def match_prefix(request: Any, tree_cache: Any) -> int:
-    """A request's radix-cache hit of now, in tokens, as SGLang's cache-aware policies look it up."""
+    """A request's radix-cache hit of now, in tokens, as SGLang's own policies look it up."""
     try:
         from sglang.srt.mem_cache.common import match_kv_cache
     except ImportError:  # 0.5.20
@@ -30,7 +30,7 @@ def keeps_kv_of_unfinished() -> bool:
 
 
 def set_worker_app(app: str) -> str:
-    """Have the HTTP workers of several tokenizer workers load another app; returns the one before."""
+    """Have HTTP workers (several tokenizer workers) load another app; returns the one before."""
     from sglang.srt.entrypoints import http_server
     from sglang.srt.environ import envs
 

@@ -1,4 +1,4 @@
-"""Priority classes: SGLang's check of its arguments knows fcfs and lof beside them; ours is a third.
+"""Priority classes: SGLang's check of its arguments lets fcfs and lof have them; ours is a third.
 
 Ours orders by class first, as those do (``order.py``). The check reads arguments through what was
 declared of them last, so for as long as it runs the policy is declared to be the fcfs beneath ours.
