@@ -27,6 +27,7 @@ All other files' tests share what they start, so one process runs them all."""
 
 LONGEST = (
     "test_server_operating.py",
+    "test_server_modes.py",
     "test_server_equality.py",
     "test_server_workers.py",
     "test_server_order.py",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.loop_probe import stretches
-from sagesched.plugin.hooks.tokenizer_start import SWITCH_INTERVAL_S, _make_state
+from sagesched.plugin.hooks.tokenizer_start import SWITCH_INTERVAL_S, make_state
 from sagesched.plugin.settings import read_settings
 from sagesched.plugin.state import TokenizerState
 
@@ -29,7 +29,7 @@ PROMPT = "Explain the difference between two ideas, step by step, as clearly as 
 def state() -> Iterator[TokenizerState]:
     """What the plug-in starts in the tokenizer process."""
     before = sys.getswitchinterval()
-    state = _make_state(read_settings({"SAGESCHED_DEADLINE_MS": str(1e3 * PATIENT)}), MANAGER)
+    state = make_state(read_settings({"SAGESCHED_DEADLINE_MS": str(1e3 * PATIENT)}), MANAGER)
     yield state
     state.service.close()
     sys.setswitchinterval(before)
@@ -39,7 +39,7 @@ def test_the_plugin_lowers_the_switch_interval_and_never_raises_it(state: Tokeni
     assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
     sys.setswitchinterval(SWITCH_INTERVAL_S / 4)
     lower = sys.getswitchinterval()
-    _make_state(read_settings({}), MANAGER).service.close()
+    make_state(read_settings({}), MANAGER).service.close()
     assert sys.getswitchinterval() == pytest.approx(lower, abs=2e-6)  # kept in whole microseconds
 
 

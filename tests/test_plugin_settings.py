@@ -29,6 +29,7 @@ def test_every_variable_is_read() -> None:
             "SAGESCHED_TENANT": "label:customer",
             "SAGESCHED_SIMD": "scalar",
             "SAGESCHED_SHADOW": "1",
+            "SAGESCHED_DEBUG_ORDER": "1",
             "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1",
         }
     )
@@ -42,8 +43,9 @@ def test_every_variable_is_read() -> None:
     assert settings.tenant == "label:customer"
     assert settings.simd == "scalar"
     assert settings.shadow
+    assert settings.debug_order
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 11, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 12, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(

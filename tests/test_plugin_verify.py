@@ -165,7 +165,6 @@ def test_the_kind_of_function_is_part_of_the_contract() -> None:
 SUPPORTED_ARGS = {
     "disaggregation_mode": "null",
     "pp_size": 1,
-    "enable_priority_scheduling": False,
     "grpc_mode": False,
     "smg_grpc_mode": False,
 }
@@ -175,22 +174,14 @@ SUPPORTED_ARGS = {
     ("change", "named"),
     [
         ({"disaggregation_mode": "prefill"}, "--disaggregation-mode"),
-        ({"pp_size": 2}, "--pp-size"),
         ({"grpc_mode": True}, "--grpc-mode"),
         ({"smg_grpc_mode": True}, "--smg-grpc-mode"),
-        ({"enable_priority_scheduling": True}, "--enable-priority-scheduling"),
     ],
 )
 def test_a_mode_we_cannot_serve_is_refused_by_name(change: dict[str, Any], named: str) -> None:
     require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
     with pytest.raises(NotInForceError, match=named):
         require_supported_mode(SimpleNamespace(**{**SUPPORTED_ARGS, **change}))
-
-
-def test_the_rust_front_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SGLANG_RUST_SERVER", "yes")
-    with pytest.raises(NotInForceError, match="SGLANG_RUST_SERVER"):
-        require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
 
 
 def test_default_settings_do_not_allow_an_untested_release() -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from cpu_engine.server import EngineError, EngineServer
+from sagesched.plugin.versions import sglang_version
 from sagesched.predict.store.temporary import PREFIX
 
 from .history_files import rows
@@ -30,6 +31,7 @@ from .traffic import (
 
 pytestmark = pytest.mark.server
 
+OLD = sglang_version() == "0.5.20"
 # SO_REUSEPORT deals connections out among the workers; one idle worker would take them all.
 ARGS = (
     *("--schedule-policy", "gittins", "--enable-metrics", "--max-running-requests", "1"),
@@ -138,6 +140,7 @@ def main_process(server: EngineServer) -> psutil.Process:
     return process
 
 
+@pytest.mark.skipif(OLD, reason="SGLang 0.5.20 has no --enable-http-worker-reuseport")
 def test_workers_share_a_temporary_history(tmp_path: Path) -> None:
     with start_server(*ARGS, env={**ENV, "TMPDIR": str(tmp_path)}) as server:
         (path,) = tmp_path.glob(f"{PREFIX}*/history.db")
@@ -197,7 +200,8 @@ def test_the_operators_app_and_file_are_used(tmp_path: Path) -> None:
         "SAGESCHED_HISTORY_FILE": str(path),
     }
     with start_server(*ARGS[:-1], env=env) as server:
-        assert asyncio.run(get(server.url + "/own_route")) == (200, '"own"')
+        if not OLD:  # which names its own app
+            assert asyncio.run(get(server.url + "/own_route")) == (200, '"own"')
         jobs = [Job("j", short_prompt(n), 3) for n in range(3)]
         asyncio.run(over_one_connection(server.url, jobs))
         asyncio.run(until_stored(path, jobs))
@@ -213,7 +217,7 @@ def test_a_worker_that_cannot_predict_stops_the_server() -> None:
         "SAGESCHED_EMBEDDER": "model:/no/such/folder",
         "SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT": "45",
     }
-    server = start_server(*ARGS, env=env)
+    server = start_server(*ARGS[:-1], env=env)
     with pytest.raises(EngineError):
         server.start()
     log = server.log_path.read_text(errors="replace")

@@ -17,7 +17,7 @@ from environment.machine import (
     check_python,
     find_user_sglang,
 )
-from environment.plan import plan_cpu, plan_gpu
+from environment.plan import plan_cpu, plan_gpu, releases
 from environment.steps import Stamp, Step, keys_of, run_steps, up_to_date
 from environment.tools import Environment
 
@@ -32,8 +32,8 @@ Where nvidia-smi finds a GPU and the active Python has SGLang, that SGLang is us
 sees its packages, and what sagesched needs besides is installed into .venv alone, held to the
 versions the SGLang environment has. That environment itself is not changed.
 
-Otherwise the CPU engine is installed: SGLang 0.5.23 and what it needs to serve a tiny model
-without a GPU, in pinned versions. That takes about a minute with a fast network, and 3 GiB on
+Otherwise the CPU engine is installed: a tested release of SGLang and what it needs to serve a tiny
+model without a GPU, in pinned versions. That takes about a minute with a fast network, and 3 GiB on
 disk. Where pip finds only torch's CUDA build it is a download of some 3 GB, and 9 GiB on disk;
 pip's own settings (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS) can point it at a CPU build.
 """
@@ -53,7 +53,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default="auto",
         help="gpu: insist on the active Python's SGLang; cpu: install the CPU engine even so",
     )
-    return parser.parse_args(arguments)
+    tested = releases(REPOSITORY)
+    parser.add_argument(
+        "--sglang",
+        choices=tested,
+        default=os.environ.get("SAGESCHED_SGLANG") or tested[-1],
+        help="SGLang release of the CPU engine (default: $SAGESCHED_SGLANG, or the latest tested); "
+        f"any but {tested[-1]} goes to .venv-RELEASE",
+    )
+    options = parser.parse_args(arguments)
+    if options.sglang not in tested:  # argparse does not look at what the environment says
+        parser.error(f"SAGESCHED_SGLANG={options.sglang}: tested are {', '.join(tested)}")
+    return options
+
+
+def folder_of(release: str) -> Path:
+    """Where the environment lies: each release has its own."""
+    name = ".venv" if release == releases(REPOSITORY)[-1] else f".venv-{release}"
+    return Path(os.environ.get("SAGESCHED_VENV") or REPOSITORY / name).absolute()
 
 
 def choose_engine(wanted: str, venv: Path) -> UserSglang | None:
@@ -82,12 +99,16 @@ def set_up(options: argparse.Namespace) -> None:
     Raises:
         SetupError: it cannot be done, or with ``--check`` is not done; the message says more.
     """
-    venv = Path(os.environ.get("SAGESCHED_VENV") or REPOSITORY / ".venv").absolute()
+    venv = folder_of(options.sglang)
     check_folder(venv)
     user = choose_engine(options.engine, venv)
     environment = Environment(venv, REPOSITORY / "build" / "setup.log")
-    steps = plan_gpu(environment, REPOSITORY, user) if user else plan_cpu(environment, REPOSITORY)
-    label = f"SGLang {user.version} of {user.python}" if user else "the CPU engine"
+    if user:
+        steps = plan_gpu(environment, REPOSITORY, user)
+        label = f"SGLang {user.version} of {user.python}"
+    else:
+        steps = plan_cpu(environment, REPOSITORY, options.sglang)
+        label = f"the CPU engine, SGLang {options.sglang}"
     stamp = Stamp(venv / "sagesched-setup.json")
     current = 0 if options.force else up_to_date(keys_of(steps), stamp.done())
     if current == len(steps):

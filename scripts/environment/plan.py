@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -15,8 +16,14 @@ BUILD_TOOLS = ["scikit-build-core", "pybind11", "cmake", "ninja"]
 SGLANG_MODULES = "sglang, sglang.launch_server, sglang.srt.managers.scheduler"
 
 
-def plan_cpu(environment: Environment, repository: Path) -> list[Step]:
-    """The CPU engine: pinned SGLang, shims, sagesched, the tiny model."""
+def releases(repository: Path) -> tuple[str, ...]:
+    """The SGLang releases that sagesched is tested on, the preferred one last."""
+    versions = runpy.run_path(str(repository / "python/sagesched/plugin/versions.py"))
+    return tuple(versions["SUPPORTED"])
+
+
+def plan_cpu(environment: Environment, repository: Path, release: str) -> list[Step]:
+    """The CPU engine: a release of SGLang, shims, sagesched, the tiny model."""
     engine = repository / "scripts" / "cpu_engine"
     pins = [engine / "requirements.txt", repository / "scripts/environment/constraints.txt"]
     no_deps = engine / "requirements-no-deps.txt"
@@ -38,7 +45,7 @@ def plan_cpu(environment: Environment, repository: Path) -> list[Step]:
             shutil.copyfile(shim, target)
 
     def install_sglang() -> None:
-        environment.pip("--no-deps", "-r", no_deps)
+        environment.pip("--no-deps", f"sglang=={release}", "-r", no_deps)
         copy_shims()
 
     def check_sglang() -> None:
@@ -62,7 +69,9 @@ def plan_cpu(environment: Environment, repository: Path) -> list[Step]:
             [pins[0]],
             lambda: environment.pip("-r", pins[0]),
         ),
-        Step("SGLang 0.5.23 itself (half a minute)", [no_deps, *shims], install_sglang),
+        Step(
+            f"SGLang {release} itself (half a minute)", [release, no_deps, *shims], install_sglang
+        ),
         Step("check that SGLang can be imported (15 seconds)", [], check_sglang),
         *_install_sagesched(environment, repository, pins),
         Step(

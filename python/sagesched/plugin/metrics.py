@@ -201,6 +201,13 @@ def export_soon(service: PredictionService, calibration: Calibration) -> None:
 
 
 @_harmless
+def export_now(service: PredictionService, calibration: Calibration) -> None:
+    """The same at once, where no event loop runs."""
+    if _exported:
+        _export(service, calibration)
+
+
+@_harmless
 def _export(service: PredictionService, calibration: Calibration) -> None:
     _pending.clear()
     export_calibration(calibration)

@@ -26,13 +26,7 @@ def require_supported_mode(server_args: Any) -> None:
 
 
 def _refusals(args: Any) -> list[tuple[bool, str]]:
-    from sglang.srt.environ import envs
-
     return [
-        (
-            envs.SGLANG_RUST_SERVER.get(),
-            "SGLANG_RUST_SERVER: its front end loads no plug-ins, so no request would be predicted",
-        ),
         (
             args.grpc_mode or args.smg_grpc_mode,
             "--grpc-mode, --smg-grpc-mode: that front end is not tested",
@@ -40,13 +34,5 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
         (
             args.disaggregation_mode != "null",
             "--disaggregation-mode: its queues are not ordered by --schedule-policy",
-        ),
-        (
-            args.pp_size > 1,
-            "--pp-size above 1: agreement of the order between pipeline ranks is not tested",
-        ),
-        (
-            args.enable_priority_scheduling,
-            "--enable-priority-scheduling: SGLang allows it with fcfs and lof only",
         ),
     ]

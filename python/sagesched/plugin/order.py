@@ -28,6 +28,8 @@ from sagesched.plugin.place import NEVER, Place, arrival_order, mean_of, place_o
 MAX_PLACES = 128  # ordered per pass; work per pass must not grow with the engine's slots
 PREFIX_LOOKUPS_PER_PASS = 8
 PREFIX_VALID_PASSES = 32
+LAST = 2**62
+"""Priorities beyond are one class."""
 AT_ONCE = 1e15
 """Steps; a request that many ahead goes before all others."""
 
@@ -41,10 +43,17 @@ class QueueOrder:
         cost: what a request costs.
         dial: 0 is first come first served, ``inf`` the pure Gittins order.
         slots: requests the engine runs at once.
+        priority_sign: with priority scheduling 1 where small values go first and -1 where large
+            ones do; 0 without. Classes come first, the index decides inside a class.
     """
 
     def __init__(
-        self, prior: LengthDistribution, cost: CostModel, dial: float, slots: int = 64
+        self,
+        prior: LengthDistribution,
+        cost: CostModel,
+        dial: float,
+        slots: int = 64,
+        priority_sign: int = 0,
     ) -> None:
         self.grid: LengthGrid = prior.grid
         self.cost = cost
@@ -59,6 +68,7 @@ class QueueOrder:
         self._average: tuple[Keys, float] | None = None  # what those who opted out were ranked with
         self._opted_out: dict[int, Any] = {}  # handle -> request, of those
         self._backlog = 0  # tokens that the waiting requests are predicted to need
+        self._priority_sign = priority_sign
         self._sequence = 0
         self._pass = 0
         self.keys = self._follow()
@@ -95,6 +105,8 @@ class QueueOrder:
             self._sequence += 1
             request._sagesched_place = place
         self._leave([request])  # preempted and requeued before anyone noticed that it had left
+        if self._priority_sign:
+            place.priority = self._class_of(request)
         age, prompt = len(request.output_ids), len(request.origin_input_ids)
         place.matched_in_pass = NEVER
         place.handle = self._engine.add(
@@ -103,6 +115,7 @@ class QueueOrder:
             float(place.arrival),
             age=age,
             cached_len=prompt if place.parked_at >= 0 else 0,
+            priority=place.priority,
         )
         place.backlog = max(1, round(place.mean) - age)
         self._backlog += place.backlog
@@ -180,6 +193,11 @@ class QueueOrder:
         """Output tokens that the waiting requests are predicted to need."""
         return self._backlog
 
+    @property
+    def front(self) -> Sequence[Any]:
+        """Who is at the front of the queue, best first, as of the last pass."""
+        return self._front
+
     def best_keys(self, count: int) -> list[float]:
         """Keys of the ``count`` best that wait, best first."""
         return [self._engine.key(handle) for handle in self._engine.top(count).tolist()]
@@ -209,6 +227,11 @@ class QueueOrder:
         handle = request._sagesched_place.handle
         if self._requests.get(handle) is request:
             self._engine.set_boost([handle], [-AT_ONCE])
+
+    def _class_of(self, request: Any) -> int:
+        """Its priority, smaller first; SGLang gives those without one the last of all."""
+        value = request.priority if request.priority is not None else LAST * self._priority_sign
+        return min(max(self._priority_sign * int(value), -LAST), LAST)
 
     def _best(self, places: int) -> list[Any]:
         return [self._requests[handle] for handle in self._engine.top(places).tolist()]

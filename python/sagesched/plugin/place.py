@@ -25,6 +25,7 @@ class Place:
     Attributes:
         arrival: engine step at which it came.
         sequence: its number among all that came; decides ties.
+        priority: its class, smaller first; 0 without priority scheduling.
         distribution: of its output length.
         cost: what requests cost here.
         mean: mean output length, tokens.
@@ -50,6 +51,7 @@ class Place:
         "opted_out",
         "parked_at",
         "parks",
+        "priority",
         "sequence",
         "tenant",
     )
@@ -62,6 +64,7 @@ class Place:
         self.distribution = distribution
         self.cost = cost
         self.mean = mean_of(distribution)
+        self.priority = 0
         self.handle = -1
         self.backlog = 0
         self.matched_in_pass = NEVER
@@ -82,7 +85,9 @@ def mean_of(distribution: LengthDistribution) -> float:
     return math.fsum((distribution.pmf * distribution.grid.edges).tolist())
 
 
-def arrival_order(request: Any) -> tuple[float, int]:
+def arrival_order(request: Any) -> tuple[float, int, int]:
     """Sort key of the stock order; strangers last, as they are."""
     place = place_of(request)
-    return (math.inf, 0) if place is None else (place.arrival, place.sequence)
+    if place is None:
+        return (math.inf, 0, 0)
+    return (place.priority, place.arrival, place.sequence)

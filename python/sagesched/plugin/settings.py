@@ -38,6 +38,7 @@ class Settings:
         simd: instruction set of the index kernel, "" for the best one of the machine. The kernel
             reads the variable itself; here it is checked before the server starts.
         shadow: predict, rank and report under ``--schedule-policy fcfs``, but change nothing.
+        debug_order: log checksums of the order, see ``checksum.py``.
         allow_untested_sglang: serve on an SGLang release that is not in ``SUPPORTED``.
     """
 
@@ -51,6 +52,7 @@ class Settings:
     tenant: str = ""
     simd: str = ""
     shadow: bool = False
+    debug_order: bool = False
     allow_untested_sglang: bool = False
 
 
@@ -72,10 +74,16 @@ VARIABLES: Mapping[str, str] = {
     "the best one of the machine; all give the same bits)",
     SHADOW: "1 with --schedule-policy fcfs: predicts, ranks and reports what gittins would have "
     "changed, but changes nothing (default 0)",
+    "SAGESCHED_DEBUG_ORDER": "1 logs checksums of the order, to compare ranks by (default 0)",
     "SAGESCHED_ALLOW_UNTESTED_SGLANG": "1 serves on an SGLang release not tested (default 0)",
 }
 
-ELSEWHERE = ("SAGESCHED_VENV", "SAGESCHED_PREDICTOR_TOKEN", "SAGESCHED_HTTP_APP")
+ELSEWHERE = (
+    "SAGESCHED_VENV",
+    "SAGESCHED_SGLANG",
+    "SAGESCHED_PREDICTOR_TOKEN",
+    "SAGESCHED_HTTP_APP",
+)
 """Read by the scripts of a checkout, by the predictor service, by HTTP workers; not here."""
 
 
@@ -102,6 +110,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         tenant=_tenant(env, "SAGESCHED_TENANT"),
         simd=_choice(env, "SAGESCHED_SIMD", ("", *simd_levels()), base.simd),
         shadow=_flag(env, SHADOW),
+        debug_order=_flag(env, "SAGESCHED_DEBUG_ORDER"),
         allow_untested_sglang=_flag(env, "SAGESCHED_ALLOW_UNTESTED_SGLANG"),
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.calibration import Calibration
+from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.departures import Departures
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
@@ -39,6 +40,8 @@ class SchedulerState:
         dial: how far the index may move a request.
         in_force: whether the order is applied. Otherwise it is kept up, and nothing is changed: a
             shadow, or stock order that was switched to at run time.
+        preempts: whether SGLang itself preempts running requests, for others of a better class.
+        checksum: of what was decided; None unless asked for.
         watch: what is counted of it.
         order: the order, None while the policy is off after errors.
         parking: None where running requests do not give way.
@@ -52,6 +55,8 @@ class SchedulerState:
     max_running: int
     dial: float
     in_force: bool = True
+    preempts: bool = False
+    checksum: OrderChecksum | None = None
     watch: Watch = field(default_factory=Watch)
     order: QueueOrder | None = field(init=False)
     parking: Parking | None = field(init=False)

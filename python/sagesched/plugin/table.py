@@ -11,16 +11,19 @@ from sagesched.plugin.hooks import (
     outcome,
     policy_select,
     predict_request,
+    priority_check,
     queue_enter,
     queue_order,
     retraction,
     router_start,
+    rust_server,
     scheduler_start,
     tokenizer_start,
 )
 
 HOOKS: tuple[Hook, ...] = (
     cli_choices.HOOK,
+    priority_check.HOOK,
     policy_select.HOOK,
     scheduler_start.HOOK,
     router_start.HOOK,
@@ -36,4 +39,7 @@ HOOKS: tuple[Hook, ...] = (
     control.GET,
     outcome.OUTPUT,
     outcome.ABORT,
+    rust_server.START,
+    rust_server.DRAIN,
+    rust_server.OUTPUT,
 )

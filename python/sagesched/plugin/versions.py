@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib import metadata
 
-SUPPORTED = ("0.5.23",)
+SUPPORTED = ("0.5.20", "0.5.23")
+"""The preferred one last."""
 
 
 def sglang_version() -> str | None:

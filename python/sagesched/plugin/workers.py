@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+from sagesched.plugin.releases import set_worker_app
 from sagesched.plugin.settings import Settings
 from sagesched.predict.store.temporary import make_temporary_file
 
@@ -16,12 +17,9 @@ logger = logging.getLogger("sagesched")
 
 def prepare_workers(settings: Settings) -> None:
     """Have the workers load plug-ins, and learn from each other."""
-    from sglang.srt.environ import envs
-
-    app = envs.SGLANG_HTTP_SERVER_APP_PATH.get()
+    app = set_worker_app(WORKER_APP)
     if app != WORKER_APP:
         os.environ[APP_VARIABLE] = app
-        envs.SGLANG_HTTP_SERVER_APP_PATH.set(WORKER_APP)
     if settings.history_file is None:
         _share_history()
 

@@ -39,7 +39,7 @@ async def _predict_and_send(original: Any, self: Any, requests: Any, *args: Any)
     keys = [str(request.rid) for request in requests]
     state.departures.begin(keys)
     try:
-        await asyncio.gather(*(_predict(state, self, request) for request in requests))
+        await asyncio.gather(*(predict(state, self, request) for request in requests))
         result = await original(self, *args)
     except BaseException:
         state.departures.end(keys)
@@ -65,7 +65,7 @@ def refuse_empty(request: Any) -> None:
         raise ValueError("The prompt is empty: it has no tokens to continue from.")
 
 
-async def _predict(state: TokenizerState, manager: Any, request: Any) -> None:
+async def predict(state: TokenizerState, manager: Any, request: Any) -> None:
     """Attach a prediction, or remove what a client may have put in its place."""
     params = request.sampling_params
     if params is None:

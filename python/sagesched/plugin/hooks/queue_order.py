@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from sagesched.plugin import fallback
 from sagesched.plugin.hook import Hook
+from sagesched.plugin.releases import match_prefix
 from sagesched.plugin.state import SchedulerState, state_of
 from sagesched.plugin.timing import timed
 
@@ -22,16 +25,20 @@ def calc_priority(
     **kwargs: Any,
 ) -> Any:
     """Stock fcfs first (it keeps its own books), then our order on top of it, or beside it."""
-    result = original(self, waiting_queue, running_batch, *args, **kwargs)
     state: SchedulerState | None = state_of(self)
     if state is None or state.order is None:
-        return result
-    running = 0 if running_batch is None else len(running_batch.reqs)
-    places = max(0, state.max_running - running) + SPARE_PLACES
+        return original(self, waiting_queue, running_batch, *args, **kwargs)
+    with _without_classes(self) if state.in_force else contextlib.nullcontext():
+        result = original(self, waiting_queue, running_batch, *args, **kwargs)
+    running = [] if running_batch is None else running_batch.reqs
+    free = state.max_running - (0 if state.preempts else len(running))
+    places = max(0, free) + SPARE_PLACES
     try:
         if state.in_force:
             state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache))
             first = waiting_queue[0] if waiting_queue else None
+            if state.checksum is not None:
+                state.checksum.note(state.order.front, running)
         else:
             first = state.order.look(waiting_queue, _known_prefix)
     except Exception as error:
@@ -50,17 +57,22 @@ def _known_prefix(request: Any) -> int:
     return int(getattr(request, "num_matched_prefix_tokens", 0) or 0)
 
 
+@contextlib.contextmanager
+def _without_classes(policy: Any) -> Iterator[None]:
+    """With priority scheduling stock fcfs sorts the whole queue by class; that is ours to do."""
+    enabled = policy.enable_priority_scheduling
+    policy.enable_priority_scheduling = False
+    try:
+        yield
+    finally:
+        policy.enable_priority_scheduling = enabled
+
+
 def _prefix_lookup(tree_cache: Any) -> Any:
     """How to look up a request's radix-cache hit of now, in tokens."""
     if getattr(tree_cache, "disable", True):
         return lambda request: 0
-    from sglang.srt.mem_cache.common import match_kv_cache
-
-    def lookup(request: Any) -> int:
-        match_kv_cache(request, tree_cache)  # as SGLang's own cache-aware policies do
-        return int(request.num_matched_prefix_tokens)
-
-    return lookup
+    return lambda request: match_prefix(request, tree_cache)
 
 
 HOOK = Hook(

@@ -1,6 +1,7 @@
 """KV memory ran out while decoding: which requests keep running.
 
-Ours are kept in index order at their age of now, the worst index is retracted first. The index of
+Ours are kept in index order at their age of now, the worst index is retracted first; with priority
+scheduling the last class first. The index of
 running requests is computed only here, when a retraction happens.
 """
 
@@ -28,7 +29,8 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
         return stock
     try:
         indices = running_indices(reqs)
-        return sorted(stock, key=lambda i: indices[i])  # stable: ties stay in stock order
+        keys = [(r._sagesched_place.priority, x) for r, x in zip(reqs, indices, strict=True)]
+        return sorted(stock, key=lambda i: keys[i])  # stable: ties stay in stock order
     except Exception as error:
         fallback.report("retraction", error)
         return stock

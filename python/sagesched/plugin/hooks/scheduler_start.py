@@ -9,10 +9,12 @@ from sagesched._version import __version__
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
+from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.parking import Limits, Parking
+from sagesched.plugin.releases import keeps_kv_of_unfinished
 from sagesched.plugin.settings import POLICY, is_ours, read_settings
 from sagesched.plugin.state import STATE, SchedulerState
 from sagesched.plugin.timing import spent
@@ -33,16 +35,19 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     cost = settings.cost or CostModel.of_engine(self.max_total_num_tokens, slots)
     grid = LengthGrid(self.model_config.context_len)
     prior = LengthDistribution(grid, cold_start_pmf(grid))
+    sign = self.policy.priority_sign if self.enable_priority_scheduling else 0
     if self.metrics_reporter.current_scheduler_metrics_enabled:
         metrics.enable()
     spent.on = True
     state = SchedulerState(
-        lambda dial: QueueOrder(prior, cost, dial, slots),
+        lambda dial: QueueOrder(prior, cost, dial, slots, sign),
         lambda dial: _parking(self, slots, dial),
         slots,
         settings.dial,
         in_force=self.schedule_policy == POLICY,
         watch=Watch(speaks=_is_first_rank()),
+        preempts=self.enable_priority_preemption,
+        checksum=OrderChecksum() if settings.debug_order else None,
     )
     setattr(self.policy, STATE, state)
     what = "gittins in force" if state.in_force else "a shadow: looks on and changes nothing"
@@ -65,6 +70,8 @@ def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
     cache = scheduler.tree_cache
     pays = (
         scheduler.is_mixed_chunk
+        and not scheduler.enable_priority_scheduling  # there SGLang preempts
+        and keeps_kv_of_unfinished()
         and not getattr(cache, "disable", True)
         and not cache.supports_mamba()
         and scheduler.spec_algorithm.is_none()

@@ -35,11 +35,11 @@ def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     require_supported_mode(self.server_args)
     if self.enable_metrics:
         metrics.enable()
-    setattr(self, STATE, _make_state(settings, self))
+    setattr(self, STATE, make_state(settings, self))
     return result
 
 
-def _make_state(settings: Settings, manager: Any) -> TokenizerState:
+def make_state(settings: Settings, manager: Any) -> TokenizerState:
     """Start the service; a predictor that cannot be built stops the server."""
     from sagesched.predict import (
         HistoryOptions,
