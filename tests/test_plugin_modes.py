@@ -71,6 +71,8 @@ def test_the_stock_order_keeps_classes_apart() -> None:
 def test_the_last_class_is_retracted_first() -> None:
     _, queue = ordered(1, [3, 1, 2, 1], [5, 900, 40, 10])
     queue.sort(key=lambda request: request.name)
+    for request in queue:
+        request._sagesched_place.holder = SimpleNamespace(in_force=True)
     kept = get_decode_retraction_order(lambda reqs: list(range(len(reqs))), queue)
     assert kept == [3, 1, 2, 0]
 

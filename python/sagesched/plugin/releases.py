@@ -31,7 +31,6 @@ def keeps_kv_of_unfinished() -> bool:
 
 def set_worker_app(app: str) -> str:
     """Have HTTP workers (several tokenizer workers) load another app; returns the one before."""
-    from sglang.srt.entrypoints import http_server
     from sglang.srt.environ import envs
 
     setting = getattr(envs, "SGLANG_HTTP_SERVER_APP_PATH", None)
@@ -39,6 +38,8 @@ def set_worker_app(app: str) -> str:
         before = str(setting.get())
         setting.set(app)
         return before
+    from sglang.srt.entrypoints import http_server
+
     http_server.uvicorn = _OtherApp(http_server.uvicorn, app)  # 0.5.20 names its app in the call
     return f"{http_server.__name__}:app"
 
