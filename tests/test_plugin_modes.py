@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +16,11 @@ from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.checksum import EVERY, OrderChecksum
 from sagesched.plugin.hooks.priority_check import check_server_args
 from sagesched.plugin.hooks.retraction import get_decode_retraction_order
+from sagesched.plugin.hooks.rust_server import RustState, drain, push_generation
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.releases import _OtherApp
+from sagesched.plugin.state import STATE, TokenizerState
+from sagesched.plugin.wire import PRIVATE_KEY
 from sagesched.predict.defaults import cold_start_pmf
 
 GRID = LengthGrid(4096)
@@ -131,3 +135,84 @@ def test_another_app_is_loaded_by_name_only() -> None:
     mine.run(uvicorn)
     assert ran == [("my:app", {"workers": 2}), (uvicorn, {})]
     assert mine.Config == "theirs"
+
+
+class Service:
+    """Predicts 20 tokens for everything, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    async def predict(self, key: str, content: Any, about: Any) -> LengthDistribution:
+        return point(20)
+
+    def finish(self, key: str, tokens: int, finished: bool) -> None:
+        self.told.append((key, tokens, finished))
+
+    def progress(self, key: str, tokens: int) -> None:
+        self.told.append((key, tokens))
+
+
+@pytest.fixture
+def rust_server() -> Iterator[tuple[Any, Service]]:
+    service = Service()
+    entry = SimpleNamespace(
+        is_generation=True,
+        rid_to_state={},
+        served_model_name="m",
+        server_args=SimpleNamespace(tokenizer_worker_num=1),
+        server_status=SimpleNamespace(name="Up"),
+        tokenizer=None,
+    )
+    server = SimpleNamespace()
+    state = RustState(TokenizerState(service, 4096), entry)
+    setattr(server, STATE, state)
+    yield server, service
+    state.loop.close()
+
+
+def test_requests_of_the_rust_front_end_are_predicted_and_others_left_alone(
+    rust_server: tuple[Any, Service],
+) -> None:
+    server, _ = rust_server
+    forged = {PRIVATE_KEY: [1.0], "theirs": 1}
+    wanted = [
+        SimpleNamespace(
+            rid=rid,
+            input_ids=[1, 2, 3],
+            input_text=None,
+            sampling_params=SimpleNamespace(max_new_tokens=100, custom_params=params),
+        )
+        for rid, params in (("a", None), ("b", forged), ("HEALTH_CHECK_1", forged))
+    ]
+    others = [SimpleNamespace(rid="abort"), SimpleNamespace(input_ids=[], sampling_params=1)]
+    batch = SimpleNamespace(batch=wanted[1:])
+    received = [wanted[0], batch, *others]
+    assert drain(lambda self, most: received, server, 16) is received
+    first, second, health = (request.sampling_params.custom_params for request in wanted)
+    assert first[PRIVATE_KEY] == second[PRIVATE_KEY] == point(20).to_wire()
+    assert second["theirs"] == 1
+    assert PRIVATE_KEY not in health
+
+
+def test_what_the_rust_front_end_sends_back_is_learned(rust_server: tuple[Any, Service]) -> None:
+    server, service = rust_server
+    steps: list[list[tuple[str, int, Any]]] = [
+        [("a", 1, None), ("b", 2, None)],
+        [("a", 3, {"type": "stop"}), ("b", 2, None)],
+        [("b", 1, {"type": "length"})],
+    ]
+    for step in steps:
+        payload = SimpleNamespace(
+            rids=[rid for rid, _, _ in step],
+            finished_reasons=[reason for _, _, reason in step],
+            output_ids=[[7] * count for _, count, _ in step],
+        )
+        push_generation(lambda self, payload: None, server, payload)
+    assert [told for told in service.told if len(told) == 3] == [("a", 4, True), ("b", 5, False)]
+    assert getattr(server, STATE).produced == {}
+
+
+def test_without_our_policy_the_rust_front_end_is_as_it_was() -> None:
+    assert drain(lambda self, most: [most], SimpleNamespace(), 3) == [3]
+    assert push_generation(lambda self, payload: payload, SimpleNamespace(), 4) == 4

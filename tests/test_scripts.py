@@ -68,6 +68,19 @@ def test_setup_tells_what_is_out_of_date(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "--check changes nothing"
 
 
+def test_setup_installs_tested_releases_only(tmp_path: Path) -> None:
+    setup, folder = ROOT / "scripts" / "setup", str(tmp_path / "none yet")
+    for done in (
+        run(setup, "--check", "--sglang", "0.4.0", SAGESCHED_VENV=folder),
+        run(setup, "--check", SAGESCHED_SGLANG="0.4.0", SAGESCHED_VENV=folder),
+    ):
+        assert done.returncode == 2
+        assert "0.5.20" in done.stderr
+        assert "0.5.23" in done.stderr
+    known = run(setup, "--check", SAGESCHED_SGLANG="0.5.20", SAGESCHED_VENV=folder)
+    assert (known.returncode, "out of date" in known.stderr) == (1, True)
+
+
 def test_setup_leaves_a_folder_alone_that_is_no_environment(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("draft")
     done = run(ROOT / "scripts" / "setup", "--force", SAGESCHED_VENV=str(tmp_path))
