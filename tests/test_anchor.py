@@ -60,3 +60,15 @@ def test_nobody_is_overtaken_from_beyond_the_reach() -> None:
     worst = 0 + keys.weight * min(max(math.log(1e12), keys.low), keys.high)
     best = keys.reach + 1e-6 + keys.weight * min(max(math.log(1e-3), keys.low), keys.high)
     assert worst < best
+
+
+def test_a_backlog_lasts_longer_where_memory_lets_fewer_run() -> None:
+    anchor = anchor_after([200.0] * 2000, slots=100)
+    full = anchor.keys(100_000).weight
+    for _ in range(1000):
+        anchor.runs(10)
+    assert anchor.keys(100_000).weight == pytest.approx(full * (200 + 10_000) / 1200, rel=0.3)
+    for running in (0, 10**9):  # what cannot be is taken for the nearest that can
+        for _ in range(1000):
+            anchor.runs(running)
+        assert 0 < anchor.keys(100_000).weight < 1e6

@@ -2,8 +2,9 @@
 
 A request's key is ``arrival + weight * clamp(ln(index), low, high)``, smallest first. The weight
 is ``dial`` units; a unit is the mean predicted service ``S`` plus the time ``B`` in which the
-engine would work off everything that waits, both in steps. With ``S`` alone the order fades to
-first come, first served as a backlog grows; with ``B`` it stays the same order of a longer queue.
+engine would work off everything that waits, at the batch it runs, both in steps. With ``S`` alone
+the order fades to first come, first served as a backlog grows; with ``B`` it stays the same order of
+a longer queue.
 
 The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above
 it all equally patient, so those that would wait longest share the delay and the tail stays short;
@@ -24,6 +25,7 @@ BELOW_MORE, ABOVE_MORE = 0.6, 0.8
 """What a dial above 1 adds to it, each 1: who wants the mean lets the index tell more apart."""
 STEPS_PER_OCTAVE = 4
 MOST_UNIT = 2.0**40
+FOLLOWED_PASSES = 64
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Anchor:
     def __init__(self, dial: float, slots: int, mean_length: float) -> None:
         self.set_dial(dial)
         self._slots = max(1, slots)
+        self._batch = float(self._slots)
         self._service = mean_length
         self._centre = 0.0
         self._seen = 0
@@ -80,11 +83,15 @@ class Anchor:
         self._service += follow * (mean_length - self._service)
         self._centre += (1.0 / min(self._seen, 1024)) * (log_index - self._centre)
 
+    def runs(self, requests: int) -> None:
+        """As many requests run while others wait: memory may allow fewer than there are slots."""
+        self._batch += (min(max(requests, 1), self._slots) - self._batch) / FOLLOWED_PASSES
+
     def keys(self, backlog_tokens: int) -> Keys:
         """For a queue whose requests are predicted to need as many output tokens."""
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
-        unit = min(max(self._service + backlog_tokens / self._slots, 1.0), MOST_UNIT)
+        unit = min(max(self._service + backlog_tokens / self._batch, 1.0), MOST_UNIT)
         self._unit_step = _follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
         self._centre_step = _follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE

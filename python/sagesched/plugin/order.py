@@ -146,7 +146,13 @@ class QueueOrder:
         if len(self._engine) != len(queue):
             self._rescan(queue)
 
-    def rank(self, queue: list[Any], places: int, cached_prefix: Callable[[Any], int]) -> None:
+    def rank(
+        self,
+        queue: list[Any],
+        places: int,
+        cached_prefix: Callable[[Any], int],
+        running: int | None = None,
+    ) -> None:
         """Bring the ``places`` best requests to the front of ``queue``, best first, in place.
 
         Args:
@@ -155,9 +161,12 @@ class QueueOrder:
                 ``MAX_PLACES`` the rest stay as they are, for the next pass.
             cached_prefix: looks up a request's radix-cache hit of now, tokens; asked for a
                 bounded number of the best only.
+            running: requests that run now, if that is known.
         """
         self._pass += 1
         self.settle(queue)
+        if running is not None:
+            self._anchor.runs(running)
         self._follow()
         places = min(places, MAX_PLACES)
         self._front = self._best(places)

@@ -35,7 +35,7 @@ def calc_priority(
     places = max(0, free) + SPARE_PLACES
     try:
         if state.in_force:
-            state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache))
+            state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache), len(running))
             first = waiting_queue[0] if waiting_queue else None
             if state.checksum is not None:
                 state.checksum.note(state.order.front, running)
