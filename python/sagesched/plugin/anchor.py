@@ -3,8 +3,8 @@
 A request's key is ``arrival + weight * clamp(ln(index), low, high)``, smallest first. The weight
 is ``dial`` units; a unit is the mean predicted service ``S`` plus the time ``B`` in which the
 engine would work off everything that waits, at the batch it runs, both in steps. With ``S`` alone
-the order fades to first come, first served as a backlog grows; with ``B`` it stays the same order of
-a longer queue.
+the order fades to first come, first served as a backlog grows; with ``B`` it stays the same order
+of a longer queue.
 
 The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above
 it all equally patient, so those that would wait longest share the delay and the tail stays short;
