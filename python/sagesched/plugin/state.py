@@ -22,6 +22,7 @@ from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
 from sagesched.plugin.settings import POLICY, STOCK
+from sagesched.plugin.turns import Turns
 from sagesched.plugin.watch import Watch
 from sagesched.plugin.whatif import WhatIf
 
@@ -134,7 +135,7 @@ class SchedulerState:
 class TokenizerState:
     """On SGLang's ``TokenizerManager``: what predicts, the context length, where a request's tenant
     is taken from (``about.TENANT_SOURCES``), who is leaving,
-    how far the others have come, and how right the predictions were."""
+    how far the others have come, how right the predictions were, and whose turn it is."""
 
     service: Any
     max_tokens: int
@@ -142,6 +143,7 @@ class TokenizerState:
     departures: Departures = field(default_factory=Departures)
     progress: Progress = field(default_factory=Progress)
     calibration: Calibration = field(default_factory=Calibration)
+    turns: Turns = field(default_factory=Turns)
 
     def fitted(
         self, predicted: LengthDistribution | None, params: Any, prompt_tokens: int

@@ -14,6 +14,7 @@ from sagesched.predict.store.record import Record
 from sagesched.predict.token_ids import Content
 
 Answer = asyncio.Future[LengthDistribution | None]
+ANSWERS_A_TURN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,9 @@ def answer_all(answers: Sequence[tuple[Prompt, LengthDistribution | None]]) -> N
 
 
 def _resolve(results: Sequence[tuple[Answer, LengthDistribution | None]]) -> None:
-    for answer, result in results:
+    """A few in a turn of the loop: whoever waits for an answer goes on in the next one."""
+    for answer, result in results[:ANSWERS_A_TURN]:
         if not answer.done():  # expired, or its request cancelled
             answer.set_result(result)
+    if rest := results[ANSWERS_A_TURN:]:
+        rest[0][0].get_loop().call_soon(_resolve, rest)

@@ -73,6 +73,7 @@ async def predict(state: TokenizerState, manager: Any, request: Any) -> None:
     try:
         distribution, tenant = None, ""
         if is_traffic(manager, request):
+            await state.turns.take()
             content = prompt_content(manager.tokenizer, request)
             about = about_request(manager, request, state.tenant_source)
             distribution = await state.service.predict(request.rid, content, about)
