@@ -6,6 +6,7 @@ One process runs SGLang's scheduler in virtual time, once for each place where a
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -42,8 +43,8 @@ from sagesched.replay.presets import preset
 causes = []
 fallback.count_fallback = causes.append
 # A pool so small that SGLang retracts, too.
-harness = Harness(EngineConfig(pool_tokens=5_000, max_running=8, mixed=True, context=4096,
-                               conservativeness=0.02))
+harness = Harness(EngineConfig(pool_tokens=5_000, max_running=16, mixed=True, context=4096,
+                               conservativeness=0.01))
 workload = GeneratedWorkload("hetero", 160)
 
 
@@ -103,7 +104,11 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def runs() -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *PLACES], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", PROGRAM, *PLACES],
+        env={**os.environ, "SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION": "8"},  # admits too many
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -113,7 +118,7 @@ def test_the_sound_run_does_everything_that_is_broken_below(runs: Any) -> None:
     assert (sound["ended"], sound["refused"], sound["right"]) == (160, 0, True)
     assert sound["causes"] == []
     assert sound["parked"] > 10
-    assert sound["retracted"] > 0
+    assert sound["retracted"] > 10
 
 
 @pytest.mark.parametrize("kind", ["always", "memory"])
