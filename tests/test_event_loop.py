@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.loop_probe import stretches
+from bench.loop_probe.launch import OUTSIDE_HOOKS
 from sagesched.plugin.hooks.tokenizer_start import SWITCH_INTERVAL_S, make_state
 from sagesched.plugin.settings import read_settings
 from sagesched.plugin.state import TokenizerState
@@ -123,3 +125,8 @@ def test_exceptions_and_cancellations_pass_through_what_is_measured() -> None:
 
     asyncio.run(drive())
     assert seen == ["KeyError", "CancelledError"]
+
+
+def test_the_probe_names_functions_that_exist() -> None:
+    for module, function in OUTSIDE_HOOKS:
+        assert callable(getattr(importlib.import_module(module), function)), (module, function)

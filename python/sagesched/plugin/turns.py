@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-MOST_A_TURN = 8
+MOST_A_TURN = 4
 
 
 class Turns:

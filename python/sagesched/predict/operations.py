@@ -14,7 +14,7 @@ from sagesched.predict.store.record import Record
 from sagesched.predict.token_ids import Content
 
 Answer = asyncio.Future[LengthDistribution | None]
-ANSWERS_A_TURN = 8
+ANSWERS_A_TURN = 4
 
 
 @dataclass(frozen=True, eq=False)
