@@ -19,7 +19,7 @@ from sagesched.predict.registry import known_embedder
 POLICY = "gittins"
 STOCK = "fcfs"
 SHADOW = "SAGESCHED_SHADOW"
-FORECAST = "forecast"
+STOCK_RESERVE, FORECAST = "stock", "forecast"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settings:
 
     dial: float = 1.0
     cost: CostModel | None = None
-    admission: str = FORECAST
+    admission: str = STOCK_RESERVE
     embedder: str = "auto"
     deadline_s: float = 0.5
     history_records: int = 10_000
@@ -63,8 +63,8 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
-    "SAGESCHED_ADMISSION": "KV memory kept free for what the running requests still produce: forecast "
-    "from their predicted lengths, or stock, SGLang's own rule (default forecast)",
+    "SAGESCHED_ADMISSION": "KV memory kept free for what the running requests still produce: stock, "
+    "SGLang's own rule, or forecast from their predicted lengths (experimental; default stock)",
     "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "
     "model's input embeddings), model:FOLDER or sentence-transformers:MODEL (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
@@ -107,7 +107,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         dial=_number(env, "SAGESCHED_DIAL", base.dial),
         cost=_cost(env, "SAGESCHED_COST"),
-        admission=_choice(env, "SAGESCHED_ADMISSION", (FORECAST, "stock"), base.admission),
+        admission=_choice(env, "SAGESCHED_ADMISSION", (STOCK_RESERVE, FORECAST), base.admission),
         embedder=_embedder(env, "SAGESCHED_EMBEDDER", base.embedder),
         deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
