@@ -87,33 +87,36 @@ def check(model: Decoder) -> float:
 
 
 def attention_times(model: Decoder, segment: Segment) -> dict[str, float]:
-    """Seconds of one layer's attention by each of torch's backends, each layer's pool in turn.
-
-    The fastest becomes the model's for rows of that kind.
-    """
+    """Seconds of one layer's attention by each of torch's backends, each layer's pool in turn."""
     rows = (segment.sequences, segment.rows, QUERIES, DIM)
     query = torch.randn(rows, dtype=torch.bfloat16, device="cuda")
+    decodes, prefix = segment.rows == 1, segment.length > segment.rows
+    kind = "decode" if decodes else "prefill"
     found: dict[str, float] = {}
     pools = [
         (model.cached(key, segment), model.cached(value, segment))
         for key, value in zip(model.keys, model.values, strict=True)
     ]
     for name, attend in ATTENTION.items():
-        kind = "decode" if segment.rows == 1 else "prefill"
+        # cuDNN's causal mask would be at the upper left; without one it computes all pairs.
+        masked = not (prefix and name == "cudnn")
         model.backends[kind] = name
 
-        def call(attend: Any = attend) -> None:
+        def call(attend: Any = attend, masked: bool = masked) -> None:
             for key, value in pools:
-                if segment.rows == 1:
+                if decodes:
                     model.attend_one(query, key, value)
                 else:
-                    attend(query, key, value, True)
+                    attend(query, key, value, masked)
 
         try:
-            found[name] = statistics.median(event_times(graph_of(call).replay, 0.03)) / len(pools)
+            times = event_times(graph_of(call).replay, 0.03)
         except RuntimeError as error:
             print(f"{name} {segment}: {str(error)[:200]}", flush=True)
             torch.cuda.synchronize()
+            continue
+        label = f"{kind}_{name}" + ("" if masked or decodes else "_all_pairs")
+        found[label] = statistics.median(times) / len(pools)
     return found
 
 
@@ -127,14 +130,13 @@ def time_case(
     kind, segments = case
     attention: dict[str, float] = {}
     for segment in segments:
-        if segment.rows > 1 and segment.length > segment.rows:
-            continue  # cuDNN's causal mask would be at the upper left
         shape = (segment.sequences, segment.rows, segment.length)
         if shape not in known:
             known[shape] = attention_times(model, segment)
-        part = "decode" if segment.rows == 1 else "prefill"
-        model.backends[part] = min(known[shape], key=known[shape].__getitem__)
-        attention |= {f"{part}_{name}": value for name, value in known[shape].items()}
+        right = [name for name in known[shape] if not name.endswith("_all_pairs")]
+        part, backend = min(right, key=known[shape].__getitem__).split("_")
+        model.backends[part] = backend
+        attention |= known[shape]
     rows = sum(s.sequences * s.rows for s in segments)
     tokens = torch.randint(0, VOCABULARY, (rows,), device="cuda")
     batch = model.batch(segments)
