@@ -24,6 +24,7 @@ class Place:
 
     Attributes:
         arrival: engine step at which it came.
+        since: the same on the clock that its order's keys count by.
         sequence: its number among all that came; decides ties.
         priority: its class, smaller first; 0 without priority scheduling.
         distribution: of its output length.
@@ -53,6 +54,7 @@ class Place:
         "parks",
         "priority",
         "sequence",
+        "since",
         "tenant",
     )
 
@@ -60,6 +62,7 @@ class Place:
         self, arrival: int, sequence: int, distribution: LengthDistribution, cost: CostModel
     ) -> None:
         self.arrival = arrival
+        self.since = float(arrival)
         self.sequence = sequence
         self.distribution = distribution
         self.cost = cost
