@@ -15,7 +15,8 @@ tokens that wait. So
 - nobody is overtaken by a request that arrives ``reach`` tokens of work later: nothing starves.
 
 This is a reconstruction. Of LARRY (arXiv 2410.17840) only the abstract and summaries were at hand,
-which state these properties and no formula; the constants were chosen by replay (``docs/larry.md``).
+which state these properties and no formula; the constants were chosen by replay
+(``docs/larry.md``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """One scheduler's waiting queue in LARRY's order: memory demand, load and age, no prediction.
 
 The rank engine is that of ``order.py``; a request's "output" is one token, so that its Gittins
-index is its demand (``demand.py``). Other than there keys count arrivals in prefill tokens processed,
-what waits is counted in prefill tokens, and each newcomer's radix-cache hit is looked up once, since
-it decides what it demands. A reconstruction of arXiv 2410.17840; see ``demand.py``.
+index is its demand (``demand.py``). Other than there keys count arrivals in prefill tokens that the
+engine has processed, what waits is counted in prefill tokens, and the radix-cache hit of each
+newcomer is looked up once, since it decides what it demands. A reconstruction of arXiv 2410.17840;
+see ``demand.py``.
 """
 
 from __future__ import annotations

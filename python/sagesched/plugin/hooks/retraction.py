@@ -1,8 +1,8 @@
 """KV memory ran out while decoding: which requests keep running.
 
-Ours are kept in index order under gittins (larry leaves it to SGLang) at their age of now, the worst index is retracted first; with priority
-scheduling the last class first. The index of
-running requests is computed only here, when a retraction happens.
+Under gittins they are kept in index order at their age of now, the worst index is retracted first;
+with priority scheduling the last class first. The index of running requests is computed only here,
+when a retraction happens. Larry leaves it to SGLang: of running requests it knows nothing.
 """
 
 from __future__ import annotations

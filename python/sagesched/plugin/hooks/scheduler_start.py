@@ -17,7 +17,15 @@ from sagesched.plugin.modes import require_supported_mode
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.parking import Limits, Parking
 from sagesched.plugin.releases import keeps_kv_of_unfinished
-from sagesched.plugin.settings import LARRY, POLICIES, POLICY, Settings, is_ours, predicts, read_settings
+from sagesched.plugin.settings import (
+    LARRY,
+    POLICIES,
+    POLICY,
+    Settings,
+    is_ours,
+    predicts,
+    read_settings,
+)
 from sagesched.plugin.state import STATE, SchedulerState
 from sagesched.plugin.timing import spent
 from sagesched.plugin.watch import Watch
@@ -73,7 +81,7 @@ def _larry(scheduler: Any, settings: Settings) -> tuple[Callable[[float], QueueO
     def kv_use() -> float:
         free = scheduler.token_to_kv_pool_allocator.available_size()
         evictable = scheduler.tree_cache.evictable_size()
-        return 1.0 - float(free + evictable) / pool
+        return float(1.0 - (free + evictable) / pool)
 
     def processed_tokens() -> int:
         return int(scheduler.processed_tokens_counter)

@@ -1,6 +1,7 @@
 """Where the tokenizer process is wired: the prediction service starts with its manager.
 
-Where nothing is predicted (larry) this only verifies, and no other hook of that process does anything.
+Where nothing is predicted (larry) this only verifies, and no other hook of that process does
+anything.
 """
 
 from __future__ import annotations
