@@ -29,13 +29,13 @@ from sagesched.plugin.anchor import MOST_UNIT, STEPS_PER_OCTAVE, Keys
 
 ANSWER = 256.0
 """Tokens that a request is taken to pin beside its prompt: an answer of ordinary length."""
-BELOW = 1.5
+BELOW = 2.5
 """How far below the mean ``ln(demand)`` small ones are told apart."""
 ABOVE = 1.0
 """How far above it large ones are pushed back while memory is free."""
 ABOVE_UNDER_PRESSURE = 1.0
 """What full memory adds to that."""
-QUEUE_SHARE = 1.0
+QUEUE_SHARE = 2.0
 """Weight at a dial of 1, in what waits."""
 PRESSURE_STEPS = 4
 
