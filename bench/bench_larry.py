@@ -32,9 +32,7 @@ Ratios to fcfs (its own row: seconds), mean over seeds ± standard deviation. Se
 constants were chosen on 100 to 102. Hit is the share of prompt tokens from the radix cache, given
 up the share of requests that were preempted or retracted. gittins knows the true law of a request's
 cluster; all others know no lengths."""
-TARGET = (
-    "mean TTFT at most 0.70 at a P99 TTFT of at most 1.3 and below hrrn's; given up under 1 %"
-)
+TARGET = "mean TTFT at most 0.70 at a P99 TTFT of at most 1.3 and below hrrn's; given up under 1 %"
 
 
 def larry(*dials: float) -> tuple[Line, ...]:

@@ -178,7 +178,7 @@ def test_who_opted_out_is_ranked_as_an_average_request() -> None:
 @settings(max_examples=40)
 @given(st.data())
 def test_nobody_is_overtaken_by_who_comes_a_reach_later(data: st.DataObject) -> None:
-    """However the others look: once as many tokens as ``reach`` were processed, they stay behind."""
+    """However they look: once ``reach`` tokens were processed, newcomers stay behind."""
     engine = Engine(data.draw(st.sampled_from([0.5, 1.0, 4.0])), data.draw(st.floats(0.0, 1.0)))
     sizes = st.integers(1, 20_000)
     victim = engine.arrive("victim", data.draw(sizes))

@@ -1,4 +1,4 @@
-"""``--schedule-policy larry`` on a real server: order, no prediction, switching, what is refused."""
+"""``--schedule-policy larry`` on a real server: order, no prediction, switching, refusals."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ def test_switched_to_stock_and_back(
     assert fallbacks(exported(server.url)) == {}
 
 
-def test_it_cannot_become_gittins(
-    server: EngineServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_cannot_become_gittins(server: EngineServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["switch", server.url, "--policy", "gittins"]) == 1
     assert "refused" in capsys.readouterr().err
     values = {"sagesched_gittins": 1, "sagesched_larry": 1}
@@ -90,7 +88,7 @@ def test_it_cannot_become_gittins(
 
 
 def test_tensor_parallel_ranks_agree() -> None:
-    """Two real ranks order by their own KV use and token counts; if they differed they would hang."""
+    """Two real ranks, each by its own KV use and token counts; they would hang if they differed."""
     with one_slot("larry", "--tp-size", "2", env={"SAGESCHED_DIAL": "inf"}) as server:
         done = serve_behind_blockers(server.url, sized_jobs())
         order = "".join(job.name[0] for job in sorted(done, key=lambda job: job.done))

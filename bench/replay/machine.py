@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from sagesched.plugin.settings import POLICIES as OURS
 from sagesched.replay.policies.base import Policy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -95,7 +96,7 @@ def _decides(policy: type[Policy], file: Path, policy_files: set[str]) -> bool:
     parts = file.relative_to(PACKAGE).parts
     if parts[0] == "replay" and not FOR_PEOPLE.isdisjoint(parts):
         return False
-    if policy.flag == "gittins":
+    if policy.flag in OURS:
         return True
     return parts[0] in (PREDICTING if policy.uses == "distribution" else COMMON)
 
