@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -22,12 +23,17 @@ pytestmark = pytest.mark.server
 MIXED = "LSLLSLSSLS"
 
 
+ROUND = itertools.count()
+
+
 def sized_jobs(**extra: dict[str, object]) -> list[Job]:
-    """Requests with small (S) and large (L) prompts; what they answer says nothing."""
+    """Requests with small (S) and large (L) prompts that are in no cache; the large ones have the
+    shorter answers."""
+    turn = next(ROUND)
     return [
         Job(
             f"{kind}{i}",
-            f"{i} Say it." if kind == "S" else f"{i} " + "Many words in a row, " * 40,
+            f"{turn} {i} Say it." if kind == "S" else f"{turn} {i} " + "Many words in a row, " * 40,
             20 if kind == "S" else 5,
             dict(extra) or None,
         )
