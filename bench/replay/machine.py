@@ -92,12 +92,12 @@ def _decides(policy: type[Policy], file: Path, policy_files: set[str]) -> bool:
     if file.parent == POLICIES:
         return file.name in policy_files
     if not file.is_relative_to(PACKAGE):
-        return policy.uses == "distribution"
+        return policy.uses == "distribution" or policy.flag in OURS
     parts = file.relative_to(PACKAGE).parts
     if parts[0] == "replay" and not FOR_PEOPLE.isdisjoint(parts):
         return False
     if policy.flag in OURS:
-        return True
+        return policy.uses == "distribution" or parts[0] != "predict"
     return parts[0] in (PREDICTING if policy.uses == "distribution" else COMMON)
 
 

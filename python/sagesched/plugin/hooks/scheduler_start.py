@@ -10,14 +10,17 @@ from sagesched._version import __version__
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
+from sagesched.plugin.adder import adder_class
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.larry import LarryOrder
+from sagesched.plugin.memory import Memory
 from sagesched.plugin.modes import require_supported_mode
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.parking import Limits, Parking
 from sagesched.plugin.releases import keeps_kv_of_unfinished
 from sagesched.plugin.settings import (
+    FORECAST,
     LARRY,
     POLICIES,
     POLICY,
@@ -55,10 +58,14 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         policy,
         in_force=self.schedule_policy == policy,
         watch=Watch(speaks=_is_first_rank()),
+        memory=_memory(self, settings) if predicts(policy) else None,
         preempts=self.enable_priority_preemption,
         checksum=OrderChecksum() if settings.debug_order else None,
     )
     setattr(self.policy, STATE, state)
+    if state.memory is not None:
+        adder = adder_class(self.get_prefill_adder_class(), state)
+        self.get_prefill_adder_class = lambda: adder
     how = f"{policy} in force" if state.in_force else "a shadow: looks on and changes nothing"
     logger.info("sagesched %s: %s, dial %g, %s", __version__, how, settings.dial, what)
     return result
@@ -120,6 +127,24 @@ def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
     if not pays:
         return None
     return Parking(Limits.of_dial(dial, scheduler.max_total_num_tokens / slots))
+
+
+def _memory(scheduler: Any, settings: Settings) -> Memory | None:
+    """What forecasts the running batch's need from predicted lengths; None leaves it to SGLang."""
+    if settings.admission != FORECAST or not _reserves(scheduler):
+        return None
+    return Memory(LengthGrid(scheduler.model_config.context_len))
+
+
+def _reserves(scheduler: Any) -> bool:
+    """Whether SGLang lets us say what is kept free (0.5.20 does not), of one plain pool of KV."""
+    return (
+        hasattr(scheduler, "get_prefill_adder_class")
+        and not scheduler.is_hybrid_swa
+        and not scheduler.tree_cache.supports_mamba()
+        and scheduler.spec_algorithm.is_none()
+        and scheduler.server_args.pp_size == 1
+    )
 
 
 HOOK = Hook(
