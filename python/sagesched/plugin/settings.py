@@ -17,6 +17,9 @@ from sagesched.plugin.about import LABEL, TENANT_SOURCES
 from sagesched.predict.registry import known_embedder
 
 POLICY = "gittins"
+LARRY = "larry"
+POLICIES = (POLICY, LARRY)
+"""Ours, as values of ``--schedule-policy``."""
 STOCK = "fcfs"
 SHADOW = "SAGESCHED_SHADOW"
 STOCK_RESERVE, FORECAST = "stock", "forecast"
@@ -122,15 +125,15 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def is_ours(policy: str, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a server of this ``--schedule-policy`` is to run our hooks: gittins, or a shadow.
+    """Whether a server of this ``--schedule-policy`` is to run our hooks: ours, or a shadow.
 
     Raises:
         ValueError: ``SAGESCHED_SHADOW`` does not go with the policy, or is malformed.
     """
     shadow = _flag(os.environ if environ is None else environ, SHADOW)
-    if shadow and policy == POLICY:
+    if shadow and policy in POLICIES:
         raise ValueError(
-            f"{SHADOW}=1 changes nothing and --schedule-policy {POLICY} changes the order. Serve "
+            f"{SHADOW}=1 changes nothing and --schedule-policy {policy} changes the order. Serve "
             f"with --schedule-policy {STOCK} to look on first, or without {SHADOW}"
         )
     if shadow and policy != STOCK:
@@ -138,7 +141,12 @@ def is_ours(policy: str, environ: Mapping[str, str] | None = None) -> bool:
             f"{SHADOW}=1 compares {POLICY} with {STOCK}, not with {policy}. Serve with "
             f"--schedule-policy {STOCK}, or without {SHADOW}"
         )
-    return shadow or policy == POLICY
+    return shadow or policy in POLICIES
+
+
+def predicts(policy: str) -> bool:
+    """Whether a server of this policy, one of ours or a shadow, predicts output lengths."""
+    return policy != LARRY
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:
