@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import threading
 import time
@@ -28,6 +27,7 @@ class FakeSglang:
         aborted: requests whose client left before the answer's end.
         gate: inference waits until it is set; set by default.
         load: what ``/v1/loads`` says, beside the requests in progress.
+        padding: characters in each piece of a stream; ``produced`` counts the pieces.
         status: of inference routes.
     """
 
@@ -39,6 +39,8 @@ class FakeSglang:
         self.aborted = 0
         self.running = 0
         self.polled = 0
+        self.padding = 0
+        self.produced = 0
         self.status = 200
         self.load: dict[str, Any] = {}
         self.gate = threading.Event()
@@ -127,7 +129,11 @@ class FakeSglang:
         try:
             for number in range(1, tokens + 1):
                 await self._step()
-                chunk = {"text": self.name, "meta_info": _meta(number, number == tokens)}
+                self.produced += 1
+                chunk = {
+                    "text": self.name + " " * self.padding,
+                    "meta_info": _meta(number, number == tokens),
+                }
                 yield f"data: {json.dumps(chunk)}\n\n"
             yield "data: [DONE]\n\n"
             done = True
@@ -148,12 +154,3 @@ async def _left(request: Request) -> None:
 
 def _meta(tokens: int, last: bool) -> dict[str, Any]:
     return {"completion_tokens": tokens, "finish_reason": {"type": "stop"} if last else None}
-
-
-if __name__ == "__main__":
-    import sys
-
-    with contextlib.ExitStack() as stack:
-        for number in range(int(sys.argv[1])):
-            print(stack.enter_context(FakeSglang(f"w{number}")).url, flush=True)
-        input()

@@ -7,22 +7,22 @@ from typing import Any
 
 from sagesched.balance import ReplicaLoad
 
-SMOOTHING = 0.3
-"""Weight of a new rate against the mean of the earlier ones."""
+WINDOW_S = 1.0
+"""Rates are means over at least so long: in a shorter time often nothing ends."""
 
 
 class LoadReader:
     """Turns one replica's reports, in order of their age, into loads with rates.
 
-    SGLang reports stocks and counters, no rates. Between two reports ``dt`` apart:
-    prefill_per_s = uncached prefill tokens / time the engine was busy with them;
-    release_per_s = (prefilled + generated - growth of the used KV) / dt, since what came in and
-    is not there any more was freed. The first is exact, the second counts tokens shared through
-    the radix cache once and is smoothed.
+    SGLang reports stocks and counters, no rates. Between two reports that are a window apart:
+    prefill_per_s = uncached prompt tokens / time the engine was busy with them;
+    release_per_s = (prefilled + generated - growth of the used KV) / time between them, since what
+    came and is not there any more was freed. Where it was idle there is nothing to learn: 0.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, float] | None = None
+        self._last: dict[str, float] = {"timestamp": 0.0}
+        self._base: dict[str, float] = {}
         self._sequence = 0
         self._prefill_per_s = 0.0
         self._release_per_s = 0.0
@@ -36,11 +36,10 @@ class LoadReader:
         if not reports:
             raise ValueError("the server reports no loads")
         total = _sum(reports)
-        if self._last is not None and total["timestamp"] > self._last["timestamp"]:
-            self._learn_rates(self._last, total)
-        if self._last is None or total["timestamp"] != self._last["timestamp"]:
+        if not total["timestamp"] or total["timestamp"] != self._last["timestamp"]:
             self._sequence += 1
-        self._last = total
+            self._last = total
+            self._learn_rates(total)
         return ReplicaLoad(
             running=int(total["num_running_reqs"]),
             waiting=int(total["num_waiting_reqs"]),
@@ -53,21 +52,21 @@ class LoadReader:
             sequence=self._sequence,
         )
 
-    @property
-    def timestamp(self) -> float:
-        """Of the newest report, by the engine's clock in seconds; 0 before the first."""
-        return 0.0 if self._last is None else self._last["timestamp"]
-
-    def _learn_rates(self, before: Mapping[str, float], now: Mapping[str, float]) -> None:
-        seconds = now["timestamp"] - before["timestamp"]
-        prefilled = now["total_prefill_uncached_tokens"] - before["total_prefill_uncached_tokens"]
+    def _learn_rates(self, now: dict[str, float]) -> None:
+        before = self._base
+        seconds = now["timestamp"] - before.get("timestamp", 0.0)
+        if before and 0 <= seconds < WINDOW_S:
+            return
+        self._base = now
+        counter = "total_prefill_uncached_tokens"
+        if not before or seconds < 0 or now[counter] < before[counter]:
+            return  # the first one, or the server was started anew
+        prefilled = now[counter] - before[counter]
         busy_s = (now["total_prefill_busy_us"] - before["total_prefill_busy_us"]) / 1e6
-        if prefilled > 0 and busy_s > 0:
-            self._prefill_per_s = _smooth(self._prefill_per_s, prefilled / busy_s)
-        came = max(0.0, prefilled) + now["gen_throughput"] * seconds
-        freed = came - (now["num_used_tokens"] - before["num_used_tokens"])
-        if now["num_running_reqs"] or before["num_running_reqs"]:
-            self._release_per_s = _smooth(self._release_per_s, max(0.0, freed / seconds))
+        self._prefill_per_s = prefilled / busy_s if prefilled and busy_s > 0 else 0.0
+        generated = now["gen_throughput"] * seconds if now["num_running_reqs"] else 0.0
+        freed = prefilled + generated - (now["num_used_tokens"] - before["num_used_tokens"])
+        self._release_per_s = max(0.0, freed / seconds)
 
 
 _REQUIRED = (
@@ -93,7 +92,3 @@ def _number(report: Mapping[str, Any], name: str, default: float | None = None) 
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise ValueError(f"the server's load says {name} = {value!r}, expected a number")
     return float(value)
-
-
-def _smooth(mean: float, new: float) -> float:
-    return new if mean == 0.0 else mean + SMOOTHING * (new - mean)

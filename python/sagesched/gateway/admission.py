@@ -54,21 +54,19 @@ class Admission:
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
-            await asyncio.wait_for(turn, self._timeout_s)
-        except asyncio.TimeoutError:
-            raise RejectedError("no replica had a place in time") from None
+            await asyncio.wait({turn}, timeout=self._timeout_s)
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the place came as the client left
+            if turn.done():  # the place came as the client left
                 self._give()
             raise
         finally:
             with contextlib.suppress(ValueError):
                 self._queue.remove(turn)
+        if not turn.done():
+            raise RejectedError("no replica had a place in time")
 
     def _give(self) -> None:
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        if self._queue:
+            self._queue.popleft().set_result(None)
+            return
         self._free += 1

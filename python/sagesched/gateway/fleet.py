@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -95,7 +94,7 @@ class Fleet:
             replica.load, replica.moved = load, now
             self.chooser.observe(replica.index, load)
         replica.failures = 0
-        if replica.in_flight == 0:
+        if replica.in_flight == 0 and replica.healthy:
             replica.moved = now  # an idle engine need not report anything new
         stalled = now - replica.moved > self._config.stall_s
         reachable = self.targets.reachable(replica.index)
@@ -110,6 +109,7 @@ class Fleet:
 
     def _failed(self, replica: Replica, error: Exception) -> None:
         replica.failures += 1
+        replica.moved = self._clock()
         refused = isinstance(error, httpx.ConnectError)
         if refused or replica.failures >= self._config.failures:
             self._set_health(replica, False, _what(error))
@@ -117,7 +117,6 @@ class Fleet:
     def _set_health(self, replica: Replica, healthy: bool, reason: str) -> None:
         if healthy != replica.healthy:
             replica.healthy = healthy
-            replica.moved = self._clock()
             state = "gets requests" if healthy else f"gets no more requests: {reason}"
             logger.warning("replica %d (%s) %s", replica.index, replica.url, state)
         self.chooser.set_health(replica.index, healthy)
@@ -138,19 +137,13 @@ class Fleet:
     async def _forever(self, look: Callable[[Any], Any], at: Any) -> None:
         while True:
             await asyncio.sleep(self._config.poll_s)
-            await look(at)
+            try:
+                await look(at)
+            except Exception:  # a poll must go on
+                logger.exception("a poll failed")
 
     def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        task.add_done_callback(_report)
-        self._tasks.append(task)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """A poll must never end by itself."""
-    with contextlib.suppress(asyncio.CancelledError):
-        if (error := task.exception()) is not None:
-            logger.error("a poll ended: %s", error, exc_info=error)
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
 
 
 def _what(error: Exception) -> str:
