@@ -17,7 +17,7 @@ class LoadReader:
     SGLang reports stocks and counters, no rates. Between two reports that are a window apart:
     prefill_per_s = uncached prompt tokens / time the engine was busy with them;
     release_per_s = (prefilled + generated - growth of the used KV) / time between them, since what
-    came and is not there any more was freed. Where it was idle there is nothing to learn: 0.
+    came and is not there any more was freed.
     """
 
     def __init__(self) -> None:
@@ -63,8 +63,9 @@ class LoadReader:
             return  # the first one, or the server was started anew
         prefilled = now[counter] - before[counter]
         busy_s = (now["total_prefill_busy_us"] - before["total_prefill_busy_us"]) / 1e6
-        self._prefill_per_s = prefilled / busy_s if prefilled and busy_s > 0 else 0.0
-        generated = now["gen_throughput"] * seconds if now["num_running_reqs"] else 0.0
+        if prefilled and busy_s > 0:
+            self._prefill_per_s = prefilled / busy_s
+        generated = now["generated"] - before["generated"] or now["gen_throughput"] * seconds
         freed = prefilled + generated - (now["num_used_tokens"] - before["num_used_tokens"])
         self._release_per_s = max(0.0, freed / seconds)
 
@@ -83,6 +84,8 @@ _OPTIONAL = ("total_prefill_uncached_tokens", "total_prefill_busy_us", "gen_thro
 def _sum(reports: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     total = {name: sum(_number(r, name) for r in reports) for name in _REQUIRED}
     total |= {name: sum(_number(r, name, 0.0) for r in reports) for name in _OPTIONAL}
+    moments = [r.get("decode_moments") for r in reports]
+    total["generated"] = float(sum(m[-1] for m in moments if m))  # counted while it decodes
     total["timestamp"] = max(_number(r, "timestamp", 0.0) for r in reports)
     return total
 

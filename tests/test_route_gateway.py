@@ -1,0 +1,187 @@
+"""The router with SGLang's own gateway (smg) and with real servers on the CPU engine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cpu_engine.eos_at import EosAt, eos_at_params
+from cpu_engine.server import EngineServer, free_port
+
+from .fake_sglang import FakeSglang
+from .routing import PATIENT, Router, in_thread, wait_until
+from .serving import start_server
+
+SMG = Path(sys.executable).with_name("smg")
+EOS = 2
+
+needs_smg = pytest.mark.skipif(not SMG.exists(), reason="smg is not installed: pip install smg")
+
+
+@contextmanager
+def gateway(*workers: str) -> Iterator[str]:
+    """SGLang's gateway in front of these servers; its address."""
+    port, prometheus = free_port(), free_port()
+    command = [SMG, "launch", "--worker-urls", *workers, "--policy", "consistent_hashing"]
+    command += ["--host", "127.0.0.1", "--port", port, "--prometheus-port", prometheus]
+    command += ["--worker-startup-check-interval", 1, "--health-check-interval-secs", 1]
+    command += ["--health-failure-threshold", 1, "--health-success-threshold", 1]
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "NO_PROXY": "*"},
+    )
+    url = f"http://127.0.0.1:{port}"
+
+    def all_healthy() -> bool:
+        try:
+            listed = httpx.get(f"{url}/workers", trust_env=False).json()["workers"]
+        except httpx.HTTPError:
+            return False
+        return sum(worker["is_healthy"] for worker in listed) == len(workers)
+
+    try:
+        wait_until(all_healthy)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@needs_smg
+def test_the_gateway_sends_requests_where_the_router_wants_them() -> None:
+    """Also when its list, and so every place in it, has changed."""
+    with ExitStack() as stack:
+        fakes = [stack.enter_context(FakeSglang(f"w{n}")) for n in range(3)]
+        by_name = {fake.name: fake for fake in fakes}
+        url = stack.enter_context(gateway(*(fake.url for fake in fakes)))
+        urls = [fake.url for fake in fakes]
+        options: dict[str, Any] = {"gateway": url, "balance": "round_robin", "poll_s": 0.1}
+        router = stack.enter_context(Router(*urls, **options))
+        wait_until(lambda: router.client.get("/health").json()["healthy"] == 3)
+        for _ in range(2):
+            answers = [router.generate() for _ in range(6)]
+            assert [answer.json()["text"] for answer in answers] == [
+                f"w{answer.headers['x-sagesched-replica']}" for answer in answers
+            ]
+            assert {answer.json()["text"] for answer in answers} == set(by_name)
+        assert router.metric("misrouted_total") == 0
+
+        fakes[0].stop()
+        answers = [router.generate() for _ in range(12)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.json()["text"] for answer in answers} == {"w1", "w2"}
+        # smg has dropped the worker from its list by now, or does so soon: places move.
+        wait_until(lambda: not router.replicas()[0]["healthy"])
+        answers = [router.generate() for _ in range(12)]
+        assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.fixture(scope="module")
+def engines() -> Iterator[list[EngineServer]]:
+    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        started = pool.map(lambda _: start_server("--max-running-requests", "4").start(), range(2))
+        servers = list(started)
+        for server in servers:
+            stack.callback(server.stop)
+        yield servers
+
+
+def body(prompt: str, tokens: int, **more: Any) -> dict[str, Any]:
+    """A request that produces exactly so many tokens."""
+    sampling = {"max_new_tokens": 2000, "custom_params": eos_at_params(tokens, EOS)}
+    processor = EosAt.to_str()
+    return {
+        "text": prompt,
+        "sampling_params": sampling,
+        "custom_logit_processor": processor,
+        **more,
+    }
+
+
+@pytest.mark.server
+def test_sal_in_front_of_real_servers(engines: list[EngineServer]) -> None:
+    urls = [server.url for server in engines]
+    with Router(*urls, poll_s=0.05) as router, ThreadPoolExecutor(8) as pool:
+        wait_until(lambda: router.client.get("/health").json()["healthy"] == 2)
+        sent = [
+            pool.submit(router.client.post, "/generate", json=body(f"number {n}", 20 + n))
+            for n in range(8)
+        ]
+        answers = [answer.result() for answer in sent]
+        lengths = [answer.json()["meta_info"]["completion_tokens"] for answer in answers]
+        assert lengths == [20 + n for n in range(8)]
+        served = [answer.headers["x-sagesched-replica"] for answer in answers]
+        assert {served.count("0"), served.count("1")} <= {3, 4, 5}
+
+        # One server is kept busy, its report shows it, and the next ones go to the other.
+        def occupy() -> list[httpx.Response]:
+            direct = [
+                pool.submit(httpx.post, f"{urls[0]}/generate", json=body("w " * 400, 600),
+                            timeout=PATIENT)
+                for _ in range(6)
+            ]  # fmt: skip
+            return [answer.result() for answer in direct]
+
+        with in_thread(occupy) as occupied:
+            wait_until(lambda: router.replicas()[0]["load"]["waiting"] >= 1)
+            answers = [router.client.post("/generate", json=body("next", 3)) for _ in range(4)]
+            assert [answer.headers["x-sagesched-replica"] for answer in answers] == ["1"] * 4
+        assert [answer.status_code for answer in occupied[0]] == [200] * 6
+
+        load = router.replicas()[0]["load"]
+        assert load["prefill_per_s"] > 0
+        wait_until(lambda: router.replicas()[0]["load"]["running"] == 0)
+
+        chat = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+        chat |= {"stream": True, "ignore_eos": True}
+        with router.client.stream("POST", "/v1/chat/completions", json=chat) as answer:
+            lines = [line for line in answer.iter_lines() if line]
+        assert (answer.status_code, lines[-1]) == (200, "data: [DONE]")
+        assert router.client.get("/v1/models").status_code == 200
+        refused = router.client.post("/generate", json={"no": "prompt"})
+        assert refused.status_code == 400
+
+
+@pytest.mark.server
+def test_a_client_that_leaves_frees_the_engine(engines: list[EngineServer]) -> None:
+    with Router(engines[1].url, poll_s=0.05) as router:
+        with pytest.raises(httpx.ReadTimeout):
+            router.client.post("/generate", json=body("leaves", 1900), timeout=1.0)
+        wait_until(lambda: router.replicas()[0]["in_flight"] == 0)
+        wait_until(lambda: router.replicas()[0]["load"]["running"] == 0, patience_s=10)
+        assert router.client.post("/generate", json=body("after", 2)).status_code == 200
+
+
+@needs_smg
+@pytest.mark.server
+def test_sal_through_the_gateway_and_a_server_that_dies(engines: list[EngineServer]) -> None:
+    urls = [server.url for server in engines]
+    with gateway(*urls) as url, Router(*urls, gateway=url, poll_s=0.1) as router:
+        wait_until(lambda: router.client.get("/health").json()["healthy"] == 2)
+        with ThreadPoolExecutor(8) as pool:
+            sent = [
+                pool.submit(router.client.post, "/generate", json=body(f"through {n}", 10))
+                for n in range(8)
+            ]
+            answers = [answer.result() for answer in sent]
+        assert [answer.json()["meta_info"]["completion_tokens"] for answer in answers] == [10] * 8
+        workers = {urls.index(answer.headers["x-smg-routed-worker-id"]) for answer in answers}
+        assert workers == {0, 1}
+        assert router.metric("misrouted_total") == 0
+        assert router.metric("sent_total", replica="0") >= 3
+
+        engines[0].stop()
+        answers = [router.client.post("/generate", json=body("after", 4)) for _ in range(6)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.headers["x-sagesched-replica"] for answer in answers} == {"1"}
