@@ -33,6 +33,7 @@ class Place:
         backlog: tokens it still adds to the queue's backlog.
         matched_in_pass: when its radix-cache hit was looked up last.
         parks: how often it was parked.
+        shared: prompt tokens that were in the radix cache when it was admitted.
         parked_at: engine step at which it was parked; -1 while it is not.
         opted_out: keeps its place by arrival, and is never parked.
         tenant: whose it is, for metrics.
@@ -53,6 +54,7 @@ class Place:
         "parks",
         "priority",
         "sequence",
+        "shared",
         "tenant",
     )
 
@@ -69,6 +71,7 @@ class Place:
         self.backlog = 0
         self.matched_in_pass = NEVER
         self.parks = 0
+        self.shared = 0
         self.parked_at = -1
         self.opted_out = False
         self.tenant = ""

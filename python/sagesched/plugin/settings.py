@@ -19,6 +19,7 @@ from sagesched.predict.registry import known_embedder
 POLICY = "gittins"
 STOCK = "fcfs"
 SHADOW = "SAGESCHED_SHADOW"
+FORECAST = "forecast"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
         dial: how far the index may move a request from its arrival place; 0 is first come
             first served, ``inf`` is the pure Gittins order. See ``order.py``.
         cost: weights of the cost of a request; None takes ``CostModel.of_engine``.
+        admission: what is kept free for the running batch, see ``memory.py``.
         embedder: name for ``sagesched.predict.make_embedder``.
         deadline_s: how long a request may wait for its prediction, seconds.
         history_records: finished requests that predictions are made from.
@@ -44,6 +46,7 @@ class Settings:
 
     dial: float = 1.0
     cost: CostModel | None = None
+    admission: str = FORECAST
     embedder: str = "auto"
     deadline_s: float = 0.5
     history_records: int = 10_000
@@ -60,6 +63,8 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
+    "SAGESCHED_ADMISSION": "KV memory kept free for what the running requests still produce: forecast "
+    "from their predicted lengths, or stock, SGLang's own rule (default forecast)",
     "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "
     "model's input embeddings), model:FOLDER or sentence-transformers:MODEL (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
@@ -102,6 +107,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         dial=_number(env, "SAGESCHED_DIAL", base.dial),
         cost=_cost(env, "SAGESCHED_COST"),
+        admission=_choice(env, "SAGESCHED_ADMISSION", (FORECAST, "stock"), base.admission),
         embedder=_embedder(env, "SAGESCHED_EMBEDDER", base.embedder),
         deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),

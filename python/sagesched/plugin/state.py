@@ -18,6 +18,7 @@ from sagesched.plugin import fallback, metrics
 from sagesched.plugin.calibration import Calibration
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.departures import Departures
+from sagesched.plugin.memory import Memory
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
@@ -43,6 +44,7 @@ class SchedulerState:
             shadow, or stock order that was switched to at run time.
         preempts: whether SGLang itself preempts running requests, for others of a better class.
         checksum: of what was decided; None unless asked for.
+        memory: what is kept free for the running batch; None where SGLang's own reserve is.
         watch: what is counted of it.
         order: the order, None while the policy is off after errors.
         parking: None where running requests do not give way.
@@ -58,6 +60,7 @@ class SchedulerState:
     in_force: bool = True
     preempts: bool = False
     checksum: OrderChecksum | None = None
+    memory: Memory | None = None
     watch: Watch = field(default_factory=Watch)
     order: QueueOrder | None = field(init=False)
     parking: Parking | None = field(init=False)

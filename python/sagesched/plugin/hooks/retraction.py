@@ -27,6 +27,8 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
     holder = reqs[0]._sagesched_place.holder
     if holder is None or not holder.in_force:
         return stock
+    if holder.memory is not None:
+        holder.memory.retracted()
     try:
         indices = running_indices(reqs)
         keys = [(r._sagesched_place.priority, x) for r, x in zip(reqs, indices, strict=True)]

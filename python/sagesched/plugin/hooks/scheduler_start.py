@@ -9,13 +9,15 @@ from sagesched._version import __version__
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
+from sagesched.plugin.adder import adder_class
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.hook import Hook
+from sagesched.plugin.memory import Memory
 from sagesched.plugin.modes import require_supported_mode
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.parking import Limits, Parking
 from sagesched.plugin.releases import keeps_kv_of_unfinished
-from sagesched.plugin.settings import POLICY, is_ours, read_settings
+from sagesched.plugin.settings import FORECAST, POLICY, is_ours, read_settings
 from sagesched.plugin.state import STATE, SchedulerState
 from sagesched.plugin.timing import spent
 from sagesched.plugin.watch import Watch
@@ -46,10 +48,14 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         settings.dial,
         in_force=self.schedule_policy == POLICY,
         watch=Watch(speaks=_is_first_rank()),
+        memory=Memory(grid) if settings.admission == FORECAST and _reserves(self) else None,
         preempts=self.enable_priority_preemption,
         checksum=OrderChecksum() if settings.debug_order else None,
     )
     setattr(self.policy, STATE, state)
+    if state.memory is not None:
+        adder = adder_class(self.get_prefill_adder_class(), state)
+        self.get_prefill_adder_class = lambda: adder
     what = "gittins in force" if state.in_force else "a shadow: looks on and changes nothing"
     logger.info("sagesched %s: %s, dial %g, %s", __version__, what, settings.dial, cost)
     return result
@@ -80,6 +86,17 @@ def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
     if not pays:
         return None
     return Parking(Limits.of_dial(dial, scheduler.max_total_num_tokens / slots))
+
+
+def _reserves(scheduler: Any) -> bool:
+    """Whether SGLang lets us say what is kept free (0.5.20 does not), of one plain pool of KV."""
+    return (
+        hasattr(scheduler, "get_prefill_adder_class")
+        and not scheduler.is_hybrid_swa
+        and not scheduler.tree_cache.supports_mamba()
+        and scheduler.spec_algorithm.is_none()
+        and scheduler.server_args.pp_size == 1
+    )
 
 
 HOOK = Hook(
