@@ -1,11 +1,14 @@
-"""A local Ray cluster with replicas of a stand-in deployment behind our router; a process of its own.
+"""A local Ray cluster with deployments behind our router; a process of its own.
 
-    python -m tests.ray_cluster PORT REPLICAS [URL ...]
+    python -m tests.ray_cluster PORT REPLICAS
 
-With URLs each replica stands for the SGLang server at one of them, else it sleeps instead of
-decoding. It says "ready", and ends when its input does. A request is ``POST / {"text": ...,
-"tokens": N}``, and its answer names the replica. ``{"die": true}`` kills the replica that it reaches,
-``{"report": {...}}`` makes it report that as its load.
+``/`` has replicas that report loads like SGLang's and sleep instead of decoding; a line "URL ..."
+on the input starts ``/engines``, whose replicas stand for the SGLang servers at these addresses.
+Each is said to be "ready". It ends when its input does.
+
+A request is ``POST {"text": ..., "tokens": N}``, and its answer names the replica. With
+``"die": true`` it kills the replica that it reaches, with ``"report": {...}`` makes it report that
+as its load for a while.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from typing import Any
 
+import httpx
 import ray
 from ray import serve
 from ray.serve.config import RequestRouterConfig
@@ -24,30 +29,30 @@ from starlette.responses import JSONResponse
 
 POOL = 100_000
 TOKEN_S = 0.005
+REPORTED_S = 4.0
 
 
 @serve.deployment
 class StandIn:
     """Reports what an SGLang engine would, and takes as long as it has tokens."""
 
-    def __init__(self, urls: list[str]) -> None:
+    def __init__(self) -> None:
         self.name = serve.get_replica_context().replica_id.unique_id
         self.running: dict[int, int] = {}
         self.served = 0
         self.reported: dict[str, Any] = {}
-        self.url = urls[serve.get_replica_context().rank.rank] if urls else None
+        self.reported_until = 0.0
 
     async def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
         if body.get("die"):
             os.kill(os.getpid(), signal.SIGKILL)
-        if body.get("report") is not None:
+        if "report" in body:
             self.reported = body["report"]
+            self.reported_until = time.monotonic() + REPORTED_S
         self.served += 1
         number, tokens = self.served, int(body.get("tokens", 1))
         self.running[number] = tokens
         try:
-            if self.url:
-                return {"replica": self.name, "answer": await self._generate(body["generate"])}
             await asyncio.sleep(TOKEN_S * tokens)
         finally:
             del self.running[number]
@@ -55,8 +60,6 @@ class StandIn:
 
     async def record_routing_stats(self) -> dict[str, Any]:
         """SGLang's fields."""
-        if self.url:
-            return dict(await self._get("/v1/loads?include=core"))
         load = {
             "num_running_reqs": len(self.running),
             "num_waiting_reqs": 0,
@@ -65,19 +68,25 @@ class StandIn:
             "max_total_num_tokens": POOL,
             "max_running_requests": 64,
         }
-        return {"name": self.name, **load, **self.reported}
+        return {**load, **(self.reported if time.monotonic() < self.reported_until else {})}
 
-    async def _get(self, path: str) -> Any:
-        import httpx
 
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return (await client.get(f"{self.url}{path}")).json()
+@serve.deployment
+class Engine:
+    """In front of the SGLang server whose place in the list is the replica's rank."""
 
-    async def _generate(self, body: dict[str, Any]) -> Any:
-        import httpx
+    def __init__(self, urls: list[str]) -> None:
+        self.rank = serve.get_replica_context().rank.rank
+        self.client = httpx.AsyncClient(base_url=urls[self.rank], trust_env=False, timeout=60)
 
-        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-            return (await client.post(f"{self.url}/generate", json=body)).json()
+    async def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer = await self.client.post("/generate", json=body)
+        return {"replica": self.rank, "answer": answer.json()}
+
+    async def record_routing_stats(self) -> dict[str, Any]:
+        """The server's own."""
+        loads: dict[str, Any] = (await self.client.get("/v1/loads?include=core")).json()
+        return loads
 
 
 @serve.deployment(max_ongoing_requests=1000)
@@ -94,29 +103,37 @@ class Ingress:
             return JSONResponse({"failed": type(error).__name__}, 502)
 
 
-def main(port: int, replicas: int, urls: list[str]) -> None:
+def run(name: str, deployment: Any, *arguments: Any, replicas: int) -> None:
+    """Deploy at ``/NAME``."""
+    small = {"num_cpus": 0.1}
+    routed = deployment.options(
+        num_replicas=replicas,
+        max_ongoing_requests=64,
+        ray_actor_options=small,
+        health_check_period_s=1,
+        request_router_config=RequestRouterConfig(
+            request_router_class="sagesched.balance.ray.SalRequestRouter",
+            request_router_kwargs={"balance": "sal"},
+            request_routing_stats_period_s=0.2,
+        ),
+    )
+    ingress = Ingress.options(ray_actor_options=small)
+    app = ingress.bind(routed.bind(*arguments))
+    serve.run(app, name=name or "stand-ins", route_prefix=f"/{name}")
+    print("ready", flush=True)
+
+
+def main(port: int, replicas: int) -> None:
     """Until the input ends."""
     ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"port": port, "host": "127.0.0.1"})
-    router = RequestRouterConfig(
-        request_router_class="sagesched.balance.ray.SalRequestRouter",
-        request_router_kwargs={"balance": "sal"},
-        request_routing_stats_period_s=0.2,
-    )
-    deployment = StandIn.options(
-        num_replicas=replicas,
-        max_ongoing_requests=64,
-        request_router_config=router,
-        ray_actor_options={"num_cpus": 0.1},
-        health_check_period_s=1,
-        health_check_timeout_s=2,
-    )
-    serve.run(Ingress.options(ray_actor_options={"num_cpus": 0.1}).bind(deployment.bind(urls)))
-    print("ready", flush=True)
-    sys.stdin.read()
+    run("", StandIn, replicas=replicas)
+    for line in sys.stdin:
+        urls = line.split()
+        run("engines", Engine, urls, replicas=len(urls))
     serve.shutdown()
     ray.shutdown()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(*map(int, sys.argv[1:]))

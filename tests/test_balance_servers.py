@@ -1,61 +1,31 @@
-"""The router with SGLang's own gateway (smg) and with real servers on the CPU engine."""
+"""SAL in front of real servers on the CPU engine: our router, SGLang's gateway (smg), Ray Serve."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import importlib.util
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 
 from cpu_engine.eos_at import EosAt, eos_at_params
-from cpu_engine.server import EngineServer, free_port
+from cpu_engine.server import EngineServer
 
+from .balancers import SMG, RayCluster, gateway
 from .fake_sglang import FakeSglang
 from .routing import PATIENT, Router, in_thread, wait_until
 from .serving import start_server
 
-SMG = Path(sys.executable).with_name("smg")
 EOS = 2
 
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'ray[serve]'"
+)
 needs_smg = pytest.mark.skipif(not SMG.exists(), reason="smg is not installed: pip install smg")
-
-
-@contextmanager
-def gateway(*workers: str) -> Iterator[str]:
-    """SGLang's gateway in front of these servers; its address."""
-    port, prometheus = free_port(), free_port()
-    command = [SMG, "launch", "--worker-urls", *workers, "--policy", "consistent_hashing"]
-    command += ["--host", "127.0.0.1", "--port", port, "--prometheus-port", prometheus]
-    command += ["--worker-startup-check-interval", 1, "--health-check-interval-secs", 1]
-    command += ["--health-failure-threshold", 1, "--health-success-threshold", 1]
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "NO_PROXY": "*"},
-    )
-    url = f"http://127.0.0.1:{port}"
-
-    def all_healthy() -> bool:
-        try:
-            listed = httpx.get(f"{url}/workers", trust_env=False).json()["workers"]
-        except httpx.HTTPError:
-            return False
-        return sum(worker["is_healthy"] for worker in listed) == len(workers)
-
-    try:
-        wait_until(all_healthy)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 @needs_smg
@@ -161,6 +131,64 @@ def test_a_client_that_leaves_frees_the_engine(engines: list[EngineServer]) -> N
         wait_until(lambda: router.replicas()[0]["in_flight"] == 0)
         wait_until(lambda: router.replicas()[0]["load"]["running"] == 0, patience_s=10)
         assert router.client.post("/generate", json=body("after", 2)).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    with RayCluster(replicas=4) as started:
+        yield started
+
+
+@needs_ray
+def test_ray_spreads_a_burst_and_follows_the_reports(cluster: RayCluster) -> None:
+    with ThreadPoolExecutor(32) as pool:
+        burst = list(pool.map(lambda n: cluster.ask(f"{n} " * 50, 200), range(32)))
+    served = Counter(answer.json()["replica"] for answer in burst)
+    assert len(served) == 4
+    assert max(served.values()) - min(served.values()) <= 2
+    full = {"num_used_tokens": 100_000, "num_waiting_reqs": 50}
+    busy = cluster.ask("x", 1, report=full).json()["replica"]
+
+    def serving(count: int) -> set[str]:
+        with ThreadPoolExecutor(count) as pool:
+            answers = pool.map(lambda n: cluster.ask(f"{n}", 20), range(count))
+            return {answer.json()["replica"] for answer in answers}
+
+    wait_until(lambda: busy not in serving(8))
+    wait_until(lambda: busy in serving(8))  # it reports its own load again
+
+
+@needs_ray
+def test_ray_loses_no_request_of_a_replica_that_is_killed(cluster: RayCluster) -> None:
+    with ThreadPoolExecutor(64) as pool:
+        running = [pool.submit(cluster.ask, f"{n} " * 50, 300) for n in range(32)]
+        assert cluster.ask("x", 1).status_code == 200
+        killed = cluster.ask("x", 1, die=True)
+        later = [pool.submit(cluster.ask, f"{n} " * 50, 20) for n in range(32)]
+        ended = [answer.result() for answer in running]
+        after = [answer.result() for answer in later]
+    assert killed.json() == {"failed": "ActorDiedError"}
+    # Those that it had begun failed clearly, and nothing else did.
+    assert 1 <= sum(answer.status_code == 502 for answer in ended) <= 16
+    assert {answer.json()["failed"] for answer in ended if answer.status_code != 200} == {
+        "ActorDiedError"
+    }
+    assert {answer.status_code for answer in after} == {200}
+    alive = {answer.json()["replica"] for answer in ended if answer.status_code == 200}
+    assert {answer.json()["replica"] for answer in after} == alive
+    assert len(alive) == 3
+
+
+@needs_ray
+@pytest.mark.server
+def test_ray_in_front_of_real_servers(cluster: RayCluster, engines: list[EngineServer]) -> None:
+    cluster.add_engines(*(server.url for server in engines))
+    with ThreadPoolExecutor(8) as pool:
+        post = lambda n: cluster.post("/engines", body(f"ray {n}", 40 + n))  # noqa: E731
+        answers = [answer.json() for answer in pool.map(post, range(8))]
+    lengths = [answer["answer"]["meta_info"]["completion_tokens"] for answer in answers]
+    assert lengths == [40 + n for n in range(8)]
+    assert {answer["replica"] for answer in answers} == {0, 1}
 
 
 @needs_smg
