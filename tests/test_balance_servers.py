@@ -97,9 +97,9 @@ def test_sal_in_front_of_real_servers(engines: list[EngineServer]) -> None:
         # One server is kept busy, its report shows it, and the next ones go to the other.
         def occupy() -> list[httpx.Response]:
             direct = [
-                pool.submit(httpx.post, f"{urls[0]}/generate", json=body("w " * 400, 600),
+                pool.submit(httpx.post, f"{urls[0]}/generate", json=body(f"{n} w " * 400, 600),
                             timeout=PATIENT)
-                for _ in range(6)
+                for n in range(6)
             ]  # fmt: skip
             return [answer.result() for answer in direct]
 

@@ -9,6 +9,8 @@ from sagesched.balance import ReplicaLoad
 
 WINDOW_S = 1.0
 """Rates are means over at least so long: in a shorter time often nothing ends."""
+LEAST_PREFILL = 1024
+"""Tokens; with fewer in a window the time is that of starting a step, not of computing tokens."""
 
 
 class LoadReader:
@@ -63,7 +65,7 @@ class LoadReader:
             return  # the first one, or the server was started anew
         prefilled = now[counter] - before[counter]
         busy_s = (now["total_prefill_busy_us"] - before["total_prefill_busy_us"]) / 1e6
-        if prefilled and busy_s > 0:
+        if prefilled >= LEAST_PREFILL and busy_s > 0:
             self._prefill_per_s = prefilled / busy_s
         generated = now["generated"] - before["generated"] or now["gen_throughput"] * seconds
         freed = prefilled + generated - (now["num_used_tokens"] - before["num_used_tokens"])
