@@ -24,7 +24,14 @@ def test_python_blocks_run(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/kernel.md", "docs/predictor_service.md", "bench/README.md"]
+    "name",
+    [
+        "README.md",
+        "docs/kernel.md",
+        "docs/predictor_service.md",
+        "docs/balance_deploy.md",
+        "bench/README.md",
+    ],
 )
 def test_links_lead_somewhere(name: str) -> None:
     file = ROOT / name
