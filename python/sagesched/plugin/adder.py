@@ -67,15 +67,13 @@ def adder_class(stock: Any, state: SchedulerState) -> Any:
                 request = self.can_run_list[-1]
                 max_new_tokens = round(self._more_for(request, max_new_tokens))
                 self._join(request)
-            super()._update_prefill_budget(
-                prefix_len, extend_input_len, max_new_tokens, *args, **kw
-            )
+            super()._update_prefill_budget(prefix_len, extend_len, max_new_tokens, *args, **kw)
 
         def _more_for(self, request: Any, stock_tokens: int) -> float:
             """Never more than SGLang would reserve: what fits there fits here."""
             try:
                 if place_of(request) is not None:
-                    return min(self._memory.more_for(request), stock_tokens)
+                    return min(float(self._memory.more_for(request)), stock_tokens)
             except Exception as error:
                 _give_up(state, error)
             return stock_tokens

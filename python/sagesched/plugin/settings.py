@@ -66,7 +66,7 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
-    "SAGESCHED_ADMISSION": "KV memory kept free for what the running requests still produce: stock, "
+    "SAGESCHED_ADMISSION": "KV memory kept free for what running requests still produce: stock, "
     "SGLang's own rule, or forecast from their predicted lengths (experimental; default stock)",
     "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "
     "model's input embeddings), model:FOLDER or sentence-transformers:MODEL (default auto)",
