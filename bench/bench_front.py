@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -56,9 +56,20 @@ FIGURES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is missing and write the report."""
+    return make_report("front", __doc__, SETTINGS, Front, arguments)
+
+
+def make_report(
+    name: str,
+    about: str | None,
+    all_settings: Sequence[Setting],
+    make: Callable[[argparse.Namespace, RealBackend], Front],
+    arguments: Sequence[str] | None,
+) -> int:
+    """The command ``python -m bench.bench_NAME``: options, runs, ``NAME.md`` and ``NAME.json``."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.bench_front",
-        description=__doc__,
+        prog=f"python -m bench.bench_{name}",
+        description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -68,27 +79,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--only", default="", help="names of settings, comma-separated; default all")
     add("--ours", action="store_true", help="only fcfs and our own policy, for a first look")
     add("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="recorded traces")
-    add("--store", type=Path, default=REPOSITORY / "build" / "bench_front.jsonl")
+    add("--store", type=Path, default=REPOSITORY / "build" / f"bench_{name}.jsonl")
     add("--out", type=Path, default=REPOSITORY / "bench" / "results", help="folder for the report")
     options = parser.parse_args(arguments)
     wanted = {name for name in options.only.split(",") if name}
-    unknown = wanted - {setting.name for setting in SETTINGS}
+    unknown = wanted - {setting.name for setting in all_settings}
     if unknown:
         parser.error(f"--only: unknown {', '.join(sorted(unknown))}")
     settings = [
         setting
-        for setting in SETTINGS
+        for setting in all_settings
         if (not wanted or setting.name in wanted) and not setting.cell.missing_files(options.data)
     ]
-    front = Front(options, RealBackend())
+    front = make(options, RealBackend())
     front.run(settings)
-    (options.out / "front.md").write_text(front.as_markdown(SETTINGS))
-    (options.out / "front.json").write_text(front.as_json(SETTINGS))
+    (options.out / f"{name}.md").write_text(front.as_markdown(all_settings))
+    (options.out / f"{name}.json").write_text(front.as_json(all_settings))
     return int(bool(front.failures))
 
 
 class Front:
     """Runs, and what was found so far."""
+
+    name = "front"
+    heading = "The front: mean against tail"
+    about = ABOUT
+    titles: Sequence[str] = TITLES
+    seed_base = SEED_BASE
 
     def __init__(self, options: argparse.Namespace, backend: RealBackend) -> None:
         self.options = options
@@ -103,7 +120,7 @@ class Front:
     @property
     def seeds(self) -> range:
         """Of the samples."""
-        return range(SEED_BASE, SEED_BASE + self.options.seeds)
+        return range(self.seed_base, self.seed_base + self.options.seeds)
 
     def run(self, settings: Sequence[Setting]) -> None:
         """Seed by seed, so that a budget that ends early leaves whole rows of fewer seeds."""
@@ -197,8 +214,8 @@ class Front:
     def as_markdown(self, settings: Sequence[Setting]) -> str:
         """A table a setting."""
         made = self.origin
-        what = f"`python -m bench.bench_front` at commit {made.commit}, SGLang {made.sglang}"
-        blocks = ["# The front: mean against tail", f"{what}, {made.hardware}. {ABOUT}"]
+        what = f"`python -m bench.bench_{self.name}` at commit {made.commit}, SGLang {made.sglang}"
+        blocks = [f"# {self.heading}", f"{what}, {made.hardware}. {self.about}"]
         for setting in settings:
             table = list(self._table(setting))
             if table:
@@ -214,27 +231,27 @@ class Front:
         base = self.rows(setting, setting.baseline)
         if not base:
             return
-        yield f"| {' | '.join(TITLES)} |"
-        yield "|---" * len(TITLES) + "|"
+        yield f"| {' | '.join(self.titles)} |"
+        yield "|---" * len(self.titles) + "|"
         for line in setting.lines:
             found = self.rows(setting, line)
             pairs = [(row, base[seed]) for seed, row in found.items() if seed in base]
-            if not pairs:
-                continue
-            first = pairs[0][0]
-            if line is setting.baseline:
-                values = [
-                    f"{mean(getattr(row, name) for row, _ in pairs):.3g}" for name, _ in FIGURES
-                ]
-            else:
-                values = [_ratio(pairs, name, digits) for name, digits in FIGURES]
-            stall = f"{max(row.max_stall_s for row, _ in pairs):.2g}"
-            rate = _ratio(pairs, "throughput_mid80_rps", 3)
-            cells = [line.name, first.predictor, *values, stall, rate, str(len(pairs))]
-            yield f"| {' | '.join(cells)} |"
+            if pairs:
+                cells = [line.name, *self.cells(pairs, line is setting.baseline), str(len(pairs))]
+                yield f"| {' | '.join(cells)} |"
+
+    def cells(self, pairs: Sequence[tuple[Row, Row]], is_baseline: bool) -> list[str]:
+        """A line's figures: of its rows, each with the baseline's of the same seed."""
+        if is_baseline:
+            values = [f"{mean(getattr(row, name) for row, _ in pairs):.3g}" for name, _ in FIGURES]
+        else:
+            values = [ratio(pairs, name, digits) for name, digits in FIGURES]
+        stall = f"{max(row.max_stall_s for row, _ in pairs):.2g}"
+        return [pairs[0][0].predictor, *values, stall, ratio(pairs, "throughput_mid80_rps", 3)]
 
 
-def _ratio(pairs: Sequence[tuple[Row, Row]], name: str, digits: int) -> str:
+def ratio(pairs: Sequence[tuple[Row, Row]], name: str, digits: int) -> str:
+    """Mean over seeds, with its spread where digits allow."""
     values = [getattr(row, name) / getattr(other, name) for row, other in pairs]
     spread = f" ± {stdev(values):.2f}" if len(values) > 1 and digits > 2 else ""
     return f"{mean(values):.{digits}f}{spread}"

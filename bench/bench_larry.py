@@ -8,18 +8,15 @@ requests; seeds from 300 on (the constants were chosen on 100 to 102).
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import mean
 
-from bench.bench_front import Front, _ratio
+from bench.bench_front import Front, make_report, ratio
 from bench.front.rows import FCFS, Line, Setting, others, ours
 from bench.replay.cells import Cell
-from bench.replay.machine import REPOSITORY
-from sagesched.replay.backend import RealBackend
+from sagesched.replay.result import Row
 
 SEED_BASE = 300
 TITLES = (
@@ -32,6 +29,7 @@ Ratios to fcfs (its own row: seconds), mean over seeds ± standard deviation. Se
 constants were chosen on 100 to 102. Hit is the share of prompt tokens from the radix cache, given
 up the share of requests that were preempted or retracted. gittins knows the true law of a request's
 cluster; all others know no lengths."""
+FIGURES = ("mean_ttft_s", "p99_ttft_s", "mean_ttlt_s", "p99_ttlt_s")
 TARGET = "mean TTFT at most 0.70 at a P99 TTFT of at most 1.3 and below hrrn's; given up under 1 %"
 
 
@@ -58,82 +56,27 @@ SETTINGS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is missing and write the report."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.bench_larry",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--seeds", type=int, default=3, help="number of seeds, default %(default)s")
-    add("--budget-min", type=float, default=60.0, help="minutes, default %(default)s")
-    add("--jobs", type=int, default=2, help="parallel processes, default %(default)s")
-    add("--only", default="", help="names of settings, comma-separated; default all")
-    add("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="recorded traces")
-    add("--store", type=Path, default=REPOSITORY / "build" / "bench_larry.jsonl")
-    add("--out", type=Path, default=REPOSITORY / "bench" / "results", help="folder for the report")
-    options = parser.parse_args(arguments)
-    wanted = {name for name in options.only.split(",") if name}
-    unknown = wanted - {setting.name for setting in SETTINGS}
-    if unknown:
-        parser.error(f"--only: unknown {', '.join(sorted(unknown))}")
-    found = LarryFront(options, RealBackend())
-    found.run(
-        [
-            setting
-            for setting in SETTINGS
-            if (not wanted or setting.name in wanted)
-            and not setting.cell.missing_files(options.data)
-        ]
-    )
-    (options.out / "larry.md").write_text(found.as_markdown(SETTINGS))
-    (options.out / "larry.json").write_text(found.as_json(SETTINGS))
-    return int(bool(found.failures))
+    return make_report("larry", __doc__, SETTINGS, LarryFront, arguments)
 
 
 class LarryFront(Front):
     """Other seeds, other columns."""
 
-    @property
-    def seeds(self) -> range:
-        """Of the samples."""
-        return range(SEED_BASE, SEED_BASE + self.options.seeds)
+    name = "larry"
+    heading = "LARRY: no prediction"
+    about = ABOUT
+    titles = TITLES
+    seed_base = SEED_BASE
 
-    def as_markdown(self, settings: Sequence[Setting]) -> str:
-        """A table a setting."""
-        made = self.origin
-        what = f"`python -m bench.bench_larry` at commit {made.commit}, SGLang {made.sglang}"
-        blocks = ["# LARRY: no prediction", f"{what}, {made.hardware}. {ABOUT}"]
-        for setting in settings:
-            table = list(self._table(setting))
-            if table:
-                blocks += [f"## {setting.title}", *([setting.wanted] if setting.wanted else [])]
-                blocks.append("\n".join(table))
-        if self.failures:
-            blocks.append("\n".join(["## Failed", *(f"- {line}" for line in self.failures)]))
-        return "\n\n".join(blocks) + "\n"
-
-    def _table(self, setting: Setting) -> Iterator[str]:
-        base = self.rows(setting, setting.baseline)
-        if not base:
-            return
-        yield f"| {' | '.join(TITLES)} |"
-        yield "|---" * len(TITLES) + "|"
-        for line in setting.lines:
-            rows = self.rows(setting, line)
-            pairs = [(row, base[seed]) for seed, row in rows.items() if seed in base]
-            if not pairs:
-                continue
-            names = ("mean_ttft_s", "p99_ttft_s", "mean_ttlt_s", "p99_ttlt_s")
-            if line is setting.baseline:
-                figures = [f"{mean(getattr(row, name) for row, _ in pairs):.3g}" for name in names]
-            else:
-                figures = [_ratio(pairs, name, 3) for name in names]
-            hit = mean(row.prefix_hit for row, _ in pairs)
-            given_up = mean((row.preemptions + row.retractions) / row.n for row, _ in pairs)
-            cells = [
-                line.name, *figures, f"{hit:.3f}", f"{100 * given_up:.2f} %", str(len(pairs)),
-            ]  # fmt: skip
-            yield f"| {' | '.join(cells)} |"
+    def cells(self, pairs: Sequence[tuple[Row, Row]], is_baseline: bool) -> list[str]:
+        """A line's figures."""
+        if is_baseline:
+            figures = [f"{mean(getattr(row, name) for row, _ in pairs):.3g}" for name in FIGURES]
+        else:
+            figures = [ratio(pairs, name, 3) for name in FIGURES]
+        hit = mean(row.prefix_hit for row, _ in pairs)
+        given_up = mean((row.preemptions + row.retractions) / row.n for row, _ in pairs)
+        return [*figures, f"{hit:.3f}", f"{100 * given_up:.2f} %"]
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ LONGEST = (
     "test_server_order.py",
     "test_server_entry.py",
     "test_server_token_ids.py",
+    "test_server_admission.py",
     "test_cpu_engine.py",
     "test_server_faults.py",
     "test_server_history.py",

@@ -20,6 +20,14 @@ def query(number: int, tokens: int = 100, **more: float) -> Query:
     return Query(f"r{number}", tokens, bytes([number % 251]) * 64, **more)
 
 
+def idle(name: str, replicas: int) -> Chooser:
+    """With nothing to do, as all of them have reported."""
+    chooser = make_chooser(name, replicas)
+    for index in range(replicas):
+        chooser.observe(index, IDLE)
+    return chooser
+
+
 def send(chooser: Chooser, request: Query) -> int:
     """Choose and say so."""
     index = chooser.choose(request)
@@ -44,9 +52,7 @@ def test_only_healthy_replicas_are_chosen(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_replicas_share_a_burst(name: str) -> None:
     """What was sent since the last report counts: nobody gets all of it."""
-    chooser = make_chooser(name, 4)
-    for index in range(4):
-        chooser.observe(index, IDLE)
+    chooser = idle(name, 4)
     sent = [send(chooser, query(number)) for number in range(80)]
     assert {sent.count(index) for index in range(4)} <= set(range(8, 33))
 
@@ -92,9 +98,7 @@ def test_sal_goes_where_the_request_starts_sooner(name: str, busy: ReplicaLoad) 
 
 
 def test_sal_goes_to_the_cached_prefix_unless_it_waits_there() -> None:
-    chooser = make_chooser("sal", 2)
-    for index in range(2):
-        chooser.observe(index, IDLE)
+    chooser = idle("sal", 2)
     first = Query("a", 4000, tuple(range(4000)))
     chooser.sent(1, first)
     chooser.finished("a")
@@ -131,9 +135,7 @@ def test_an_old_report_is_ignored() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_books_do_not_grow_with_what_has_ended(name: str) -> None:
-    chooser = make_chooser(name, 2)
-    for index in range(2):
-        chooser.observe(index, IDLE)
+    chooser = idle(name, 2)
     for number in range(3000):
         send(chooser, query(number))
         chooser.finished(f"r{number}")

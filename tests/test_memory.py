@@ -14,8 +14,11 @@ from sagesched._core import MemoryForecast
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.adder import adder_class
+from sagesched.plugin.errors import NotInForceError
+from sagesched.plugin.hooks.scheduler_start import _memory as make_memory
 from sagesched.plugin.memory import MOST, Memory
 from sagesched.plugin.place import Place
+from sagesched.plugin.settings import Settings
 
 GRID = LengthGrid(2048)
 
@@ -233,3 +236,20 @@ def test_a_half_prefilled_prompt_waits_for_room_and_nobody_passes_it(state: Any)
         ours = adder(state, running, free=free)
         assert ours.add_chunked_req(chunked) is None
         assert ours.went_on == 1
+
+
+@pytest.mark.parametrize("change", [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}])
+def test_a_forecast_that_cannot_be_in_force_stops_the_server(change: dict[str, Any]) -> None:
+    scheduler: Any = SimpleNamespace(
+        is_hybrid_swa=False,
+        tree_cache=SimpleNamespace(supports_mamba=lambda: False),
+        spec_algorithm=SimpleNamespace(is_none=lambda: True),
+        server_args=SimpleNamespace(pp_size=change.get("pp_size", 1)),
+        model_config=SimpleNamespace(context_len=2048),
+    )
+    if "release" not in change:
+        scheduler.get_prefill_adder_class = object
+    policy = change.get("policy", "gittins")
+    assert make_memory(scheduler, Settings(), policy) is None
+    with pytest.raises(NotInForceError, match="SAGESCHED_ADMISSION=forecast needs"):
+        make_memory(scheduler, Settings(admission="forecast"), policy)

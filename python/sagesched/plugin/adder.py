@@ -22,7 +22,6 @@ def adder_class(stock: Any, state: SchedulerState) -> Any:
 
     class Adder(stock):  # type: ignore[misc]
         _memory: Any = None
-        _reserve: tuple[Any, float] | None = None
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             running = kwargs.get("running_batch", args[3] if len(args) > 3 else None)

@@ -113,13 +113,13 @@ class Anchor:
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
         unit = min(max(self._service + backlog_tokens / self._batch, 1.0), MOST_UNIT)
-        self._unit_step = _follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
-        self._centre_step = _follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
+        self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
+        self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE
         weight = self.dial * 2.0 ** (self._unit_step / STEPS_PER_OCTAVE)
         return Keys(weight, centre - self._below, centre + self._above)
 
 
-def _follow(step: float, value: float) -> float:
-    """The whole number near ``value``; it moves only when that is more than one away."""
-    return step if abs(value - step) <= 1.0 else float(round(value))
+def follow(step: float, value: float, slack: float = 1.0) -> float:
+    """The whole number near ``value``; it moves only when that is more than ``slack`` away."""
+    return step if abs(value - step) <= slack else float(round(value))

@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable
 
 from sagesched.cost import CostModel
-from sagesched.plugin.anchor import MOST_UNIT, STEPS_PER_OCTAVE, Keys
+from sagesched.plugin.anchor import MOST_UNIT, STEPS_PER_OCTAVE, Keys, follow
 
 ANSWER = 256.0
 """Tokens that a request is taken to pin beside its prompt: an answer of ordinary length."""
@@ -38,6 +38,8 @@ ABOVE_UNDER_PRESSURE = 1.0
 QUEUE_SHARE = 2.0
 """Weight at a dial of 1, in what waits."""
 PRESSURE_STEPS = 4
+SLACK = 0.75
+"""Of a step, by which a value may be off before keys are made anew."""
 
 
 class Demand:
@@ -85,18 +87,13 @@ class Demand:
     def keys(self, waiting_tokens: int) -> Keys:
         """For a queue of as many tokens to prefill."""
         use = PRESSURE_STEPS * min(max(self._kv_use(), 0.0), 1.0)
-        self._pressure_step = _follow(self._pressure_step, use)
+        self._pressure_step = follow(self._pressure_step, use, SLACK)
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
         unit = min(max(QUEUE_SHARE * waiting_tokens, 1.0), MOST_UNIT)
-        self._unit_step = _follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
-        self._centre_step = _follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
+        self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit), SLACK)
+        self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre, SLACK)
         centre = self._centre_step / STEPS_PER_OCTAVE
         weight = self.dial * 2.0 ** (self._unit_step / STEPS_PER_OCTAVE)
         above = ABOVE + ABOVE_UNDER_PRESSURE * self.pressure
         return Keys(weight, centre - BELOW, centre + above)
-
-
-def _follow(step: float, value: float) -> float:
-    """The whole number near ``value``; it moves only when that is more than 0.75 away."""
-    return step if abs(value - step) <= 0.75 else float(round(value))

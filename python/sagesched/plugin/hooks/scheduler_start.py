@@ -12,6 +12,7 @@ from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
 from sagesched.plugin.adder import adder_class
 from sagesched.plugin.checksum import OrderChecksum
+from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.larry import LarryOrder
 from sagesched.plugin.memory import Memory
@@ -58,7 +59,7 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         policy,
         in_force=self.schedule_policy == policy,
         watch=Watch(speaks=_is_first_rank()),
-        memory=_memory(self, settings) if predicts(policy) else None,
+        memory=_memory(self, settings, policy),
         preempts=self.enable_priority_preemption,
         checksum=OrderChecksum() if settings.debug_order else None,
     )
@@ -129,10 +130,20 @@ def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
     return Parking(Limits.of_dial(dial, scheduler.max_total_num_tokens / slots))
 
 
-def _memory(scheduler: Any, settings: Settings) -> Memory | None:
-    """What forecasts the running batch's need from predicted lengths; None leaves it to SGLang."""
-    if settings.admission != FORECAST or not _reserves(scheduler):
+def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:
+    """What forecasts the running batch's need from predicted lengths; None leaves it to SGLang.
+
+    Raises:
+        NotInForceError: it was asked for, and this server has no place for it.
+    """
+    if settings.admission != FORECAST:
         return None
+    if not (predicts(policy) and _reserves(scheduler)):
+        raise NotInForceError(
+            "SAGESCHED_ADMISSION=forecast needs --schedule-policy gittins, SGLang 0.5.23, one plain "
+            "pool of KV memory (no sliding window, no Mamba), no speculative decoding and --pp-size "
+            "1. Leave it out: requests are then admitted by SGLang's own rule, in our order."
+        )
     return Memory(LengthGrid(scheduler.model_config.context_len))
 
 
