@@ -69,12 +69,14 @@ class Weighing:
         weights *= min(1.0, most / max(float(weights.sum()), LEAST_WEIGHT))
         return [(corrected, weights, finished, config.prior_strength)]
 
-    def own(self, asked: Asked, near: Near) -> list[scores.Evidence]:
+    def own(self, asked: Asked, near: Near, own_records: int) -> list[scores.Evidence]:
         """What the own tenant's neighbours tell, and then draws of the very prompt."""
         if not len(near.slots):
             return []
         config = self._config
         corrected, weights, finished, draws = self._weighed(asked, near, foreign=False)
+        most = config.nearest_share * own_records
+        weights *= min(1.0, most / max(float(weights.sum()), LEAST_WEIGHT))
         evidence = [(corrected, weights, finished, config.prior_strength)]
         if draws is not None:
             evidence.append((*draws, finished, config.repeat_strength))

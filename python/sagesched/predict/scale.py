@@ -70,6 +70,10 @@ class Moments:
         )
         return Scale(centre, max(math.sqrt(variance), LEAST_SPREAD))
 
+    def move(self, by: float) -> None:
+        """What they are measured from has moved."""
+        self._sum -= by * self.count
+
     def shift(self) -> float:
         """The mean, as far as it cannot be chance; of values whose spread is about 1."""
         if self.count == 0.0:
@@ -117,10 +121,21 @@ class Scales:
             scale = group.scale(scale)
         return own[0].scale(scale) if own is not None and has_tenants else scale
 
+    def moved(self, origin: Origin, by: float) -> None:
+        """Its scale has come after its lengths, by so many standard scores."""
+        own = self._origins.get(origin)
+        if own is not None:
+            own[1].move(by)
+
     def shift(self, origin: Origin) -> float:
         """By how many standard scores its requests miss their predictions of late."""
         own = self._origins.get(origin)
         return 0.0 if own is None else own[1].shift()
+
+    @property
+    def certainty(self) -> float:
+        """Of 1, how much of everybody's scale rests on requests that have finished."""
+        return self._all.count / (self._all.count + BELIEF)
 
     def forget(self, origin: Origin) -> None:
         """It has no records left."""
