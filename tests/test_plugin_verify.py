@@ -167,6 +167,7 @@ SUPPORTED_ARGS = {
     "pp_size": 1,
     "grpc_mode": False,
     "smg_grpc_mode": False,
+    "schedule_policy": "gittins",
 }
 
 

@@ -37,6 +37,20 @@ def adder_class(stock: Any, state: SchedulerState) -> Any:
                 return 0
             return super()._get_running_request_total_token_offset(req)
 
+        def add_chunked_req(self, req: Any) -> Any:
+            """A prompt that is half prefilled goes on, or waits until what runs has made room.
+
+            SGLang goes on in any case, trusting that thousands of tokens are free.
+            """
+            if self._memory is not None and self.running_batch is not None:
+                rest = len(req.full_untruncated_fill_ids) - req.prefix_len
+                chunk = min(rest, self.rem_chunk_tokens or rest)
+                room = self.memory_budget.remaining_current - self.per_req_token_overhead
+                if self.running_batch.reqs and room < chunk:
+                    self.rem_input_tokens = 0  # nobody else joins before it
+                    return req
+            return super().add_chunked_req(req)
+
         def _select_prefill_admission(self, req: Any, *, total_tokens: int, **rest: Any) -> Any:
             if self._memory is not None:
                 stock_tokens = self._swa_new_tokens(req)
@@ -47,21 +61,19 @@ def adder_class(stock: Any, state: SchedulerState) -> Any:
             return super()._select_prefill_admission(req, total_tokens=total_tokens, **rest)
 
         def _update_prefill_budget(
-            self, prefix_len: int, extend_input_len: int, max_new_tokens: int, *args: Any, **kw: Any
+            self, prefix_len: int, extend_len: int, max_new_tokens: int, *args: Any, **kw: Any
         ) -> None:
             if self._memory is not None and max_new_tokens > 0:
                 request = self.can_run_list[-1]
                 max_new_tokens = round(self._more_for(request, max_new_tokens))
                 self._join(request)
-            super()._update_prefill_budget(
-                prefix_len, extend_input_len, max_new_tokens, *args, **kw
-            )
+            super()._update_prefill_budget(prefix_len, extend_len, max_new_tokens, *args, **kw)
 
         def _more_for(self, request: Any, stock_tokens: int) -> float:
             """Never more than SGLang would reserve: what fits there fits here."""
             try:
                 if place_of(request) is not None:
-                    return min(self._memory.more_for(request), stock_tokens)
+                    return min(float(self._memory.more_for(request)), stock_tokens)
             except Exception as error:
                 _give_up(state, error)
             return stock_tokens

@@ -1,9 +1,9 @@
 """How much KV memory the running batch will still need, from the predicted lengths.
 
-SGLang reserves a share of ``max_new_tokens`` for each running request and up to 4,096 tokens for one
-that is to join: too much where answers are short, so that slots stay empty, and too little where
-they are long, so that requests are retracted. Here the need is the peak over time of what all of
-them together will hold, a quantile of that sum (``csrc/include/sagesched/memory_forecast.h``).
+SGLang reserves a share of ``max_new_tokens`` for each running request and up to 4,096 tokens for
+one that is to join: too much where answers are short, so that slots stay empty, and too little
+where they are long, so that requests are retracted. Here the need is the peak over time of what all
+of them together will hold, a quantile of that sum (``csrc/include/sagesched/memory_forecast.h``).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ class Place:
 
     Attributes:
         arrival: engine step at which it came.
+        since: the same on the clock that its order's keys count by.
         sequence: its number among all that came; decides ties.
         priority: its class, smaller first; 0 without priority scheduling.
         distribution: of its output length.
@@ -55,6 +56,7 @@ class Place:
         "priority",
         "sequence",
         "shared",
+        "since",
         "tenant",
     )
 
@@ -62,6 +64,7 @@ class Place:
         self, arrival: int, sequence: int, distribution: LengthDistribution, cost: CostModel
     ) -> None:
         self.arrival = arrival
+        self.since = float(arrival)
         self.sequence = sequence
         self.distribution = distribution
         self.cost = cost

@@ -1,0 +1,153 @@
+"""What a chooser knows of each replica: its latest report, and what was sent and has not ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+
+from sagesched.balance.kinds import ReplicaLoad
+
+MOST_OPEN = 100_000
+"""Of a replica; beyond it the oldest are taken for ended, should a caller never say `finished`."""
+
+MOST_LOOKED = 64
+"""Requests that are looked at one by one, so that a choice takes bounded time."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """A request that was sent and has not ended.
+
+    Attributes:
+        index: the replica.
+        uncached: prompt tokens that were not expected in its cache.
+        prompt: prompt tokens.
+        output: predicted output, tokens; NaN unknown.
+        epoch: reports of the replica that had been seen when it was sent.
+    """
+
+    index: int
+    uncached: float
+    prompt: int
+    output: float
+    epoch: int
+
+
+@dataclass(slots=True)
+class Account:
+    """Of one replica.
+
+    Attributes:
+        load: its latest report; None before the first.
+        epoch: reports seen.
+        open: requests that have not ended, oldest first.
+        prompt: prompt tokens of the open ones.
+        output: predicted output tokens of those that have a prediction.
+        predicted: how many have.
+    """
+
+    load: ReplicaLoad | None = None
+    epoch: int = 0
+    open: dict[str, Sent] = field(default_factory=dict)
+    prompt: int = 0
+    output: float = 0.0
+    predicted: int = 0
+
+    def enter(self, key: str, entry: Sent) -> None:
+        """It is open."""
+        self.open[key] = entry
+        self._count(entry, 1)
+
+    def leave(self, key: str) -> Sent:
+        """It is not open any more."""
+        entry = self.open.pop(key)
+        self._count(entry, -1)
+        if not self.open:
+            self.output = 0.0  # what rounding left
+        return entry
+
+    def _count(self, entry: Sent, sign: int) -> None:
+        self.prompt += sign * entry.prompt
+        if entry.output == entry.output:
+            self.output += sign * entry.output
+            self.predicted += sign
+
+    def unseen(self, answers: bool) -> int:
+        """How many of the open requests the report cannot contain: the newest ones.
+
+        A report shows the queue and the batch as they were a while ago. Where ends are known as
+        late as reports, all open requests that it does not count were sent since; where they are
+        known at once, it is the net change since. Without word of ends the requests sent since
+        the report before the latest one count, as it may be on its way when they are.
+        """
+        if self.load is None:
+            return len(self.open)
+        if answers:
+            return max(0, len(self.open) - self.load.running - self.load.waiting)
+        return len(self.open)
+
+    def newest_uncached(self, count: int) -> float:
+        """Prompt tokens to compute of the ``count`` newest open ones; of many, extrapolated."""
+        looked = min(count, MOST_LOOKED)
+        if not looked:
+            return 0.0
+        newest = islice(reversed(self.open.values()), looked)
+        return sum(entry.uncached for entry in newest) * count / looked
+
+
+class Books:
+    """The accounts of all replicas.
+
+    Args:
+        answers: whether the caller says `finished`. If not, a request is open until the second
+            report after it was sent.
+    """
+
+    def __init__(self, answers: bool = True) -> None:
+        self.answers = answers
+        self.accounts: list[Account] = []
+        self._where: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def sent(self, index: int, key: str, entry: Sent) -> None:
+        """A key that is open is moved."""
+        self.finished(key)
+        account = self.accounts[index]
+        entry.epoch = account.epoch
+        account.enter(key, entry)
+        self._where[key] = index
+        if len(account.open) > MOST_OPEN:
+            self.finished(next(iter(account.open)))
+
+    def finished(self, key: str) -> Sent | None:
+        """It is no longer open; returns what it was."""
+        index = self._where.pop(key, None)
+        return None if index is None else self.accounts[index].leave(key)
+
+    def observe(self, index: int, load: ReplicaLoad) -> bool:
+        """Whether it was news."""
+        account = self.accounts[index]
+        if account.load is not None and load.sequence <= account.load.sequence:
+            return False
+        account.load = load
+        account.epoch += 1
+        if not self.answers:
+            while account.open:
+                key, entry = next(iter(account.open.items()))
+                if entry.epoch >= account.epoch - 1:
+                    break
+                self.finished(key)
+        return True
+
+    def add(self) -> None:
+        """A replica joined."""
+        self.accounts.append(Account())
+
+    def cut(self, replicas: int) -> None:
+        """Those from ``replicas`` on are gone, with what was sent there."""
+        for account in self.accounts[replicas:]:
+            for key in account.open:
+                del self._where[key]
+        del self.accounts[replicas:]

@@ -1,0 +1,55 @@
+"""Choosers that count what is open at each replica."""
+
+from __future__ import annotations
+
+from sagesched.balance.base import Chooser
+from sagesched.balance.books import Books, Sent
+from sagesched.balance.kinds import Query, ReplicaLoad
+
+
+class Counted(Chooser):
+    """Keeps `Books`.
+
+    Args:
+        replicas: how many there are.
+        answers: whether the caller says `finished`.
+    """
+
+    def __init__(self, replicas: int, *, answers: bool = True) -> None:
+        self._books = Books(answers)
+        super().__init__(replicas)
+
+    def sent(self, index: int, query: Query) -> None:
+        """Into the books."""
+        self._books.sent(index, query.key, self._entry(index, query))
+
+    def finished(self, key: str) -> None:
+        """Out of the books."""
+        self._books.finished(key)
+
+    def observe(self, index: int, load: ReplicaLoad) -> None:
+        """Into the books."""
+        self._books.observe(index, load)
+
+    def _entry(self, index: int, query: Query) -> Sent:
+        output = query.expected_output
+        return Sent(
+            index,
+            query.prompt_tokens,
+            query.prompt_tokens,
+            float("nan") if output is None else output,
+            0,
+        )
+
+    def _requests(self, index: int) -> int:
+        """Running, waiting and on their way."""
+        account = self._books.accounts[index]
+        load = account.load
+        seen = 0 if load is None else load.running + load.waiting
+        return seen + account.unseen(self._books.answers)
+
+    def _added(self, index: int) -> None:
+        self._books.add()
+
+    def _removed(self, replicas: int) -> None:
+        self._books.cut(replicas)
