@@ -70,7 +70,8 @@ class Weighing:
         return [(corrected, weights, finished, config.prior_strength)]
 
     def own(self, asked: Asked, near: Near, own_records: int) -> list[scores.Evidence]:
-        """What the own tenant's neighbours tell, and then draws of the very prompt."""
+        """What the own tenant's neighbours tell, the less, the fewer records it has; and then draws
+        of the very prompt."""
         if not len(near.slots):
             return []
         config = self._config
