@@ -214,7 +214,9 @@ class LengthPredictor:
         _, copies = self._put(vector, log_tokens, finished, origin, standing, slot)
         left = score - self.config.trend_share * standing
         held, in_group = self._records.origins.held(origin), self._records.groups.held(origin.group)
-        self._priors.learn(origin, left, finished, say * self._scales.certainty, held, in_group)
+        # What moves the scale says little about scores in it; what is unfinished does not move it.
+        weight = say * (self._scales.certainty if finished else 1.0)
+        self._priors.learn(origin, left, finished, weight, held, in_group)
         if finished:
             self._scales.learn(origin, log_tokens, score - standing, say)
         scale = self._note_scale(origin)

@@ -40,7 +40,7 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
         seconds = number(fields, "timestamp") / 1e3
         yield Record(f"line {line_number}", prompt, whole(fields, "output_length"), seconds)
 
-    return parsed(file, parse)
+    return parsed(file, parse, tally)
 
 
 FORMAT = Format(
