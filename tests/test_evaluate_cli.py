@@ -245,7 +245,7 @@ def test_bad_conversations_are_left_out(
 def test_bad_lines_of_a_log_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = [LOG.format(s=i, i=i) for i in range(3)]
+    log = [LOG.format(s=i, i=i, text="Hello", why="stop", n=9) for i in range(3)]
     file = lines_file(tmp_path, [log[0], log[1].partition('"out"')[0], log[2]])
     assert "--skip-bad" in error(capsys, file)
     found = document(file, "--skip-bad")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagesched.evaluate.scoring import crps
+from sagesched.evaluate.scoring import score
 from sagesched.lengths import Floats, LengthGrid
 from sagesched.predict import Embedder, LengthPredictor, make_embedder
 
@@ -240,7 +240,7 @@ def test_one_draw_of_a_prompt_does_not_silence_its_neighbours(predictor: LengthP
 
 @pytest.mark.parametrize("typical", [15, 800, 3000])
 def test_the_first_outcomes_do_not_overshoot(typical: int) -> None:
-    """Lengths around the typical one, prompts that tell nothing: predictions from the first seven."""
+    """Predicted from none to seven lengths around the typical one, of prompts that tell nothing."""
     embedder, grid = make_embedder("hashed"), LengthGrid(131_072)
     ours, priors = np.zeros(8), np.zeros(8)
     for seed in range(60):
@@ -250,8 +250,8 @@ def test_the_first_outcomes_do_not_overshoot(typical: int) -> None:
         texts = [" ".join(random.choice(CITIES, 4)) for _ in lengths]
         for i, vector in enumerate(predictor.embed(texts)):
             law, prior = predictor.predict_from(vector[np.newaxis])[0], predictor.prior()
-            ours[i] += crps(grid, law.pmf[np.newaxis], lengths[i : i + 1])[0]
-            priors[i] += crps(grid, prior.pmf[np.newaxis], lengths[i : i + 1])[0]
+            ours[i] += score(grid, law.pmf[np.newaxis], lengths[i : i + 1]).crps
+            priors[i] += score(grid, prior.pmf[np.newaxis], lengths[i : i + 1]).crps
             predictor.record(vector, int(lengths[i]), finished=True)
     assert (ours / priors)[1:].max() < 1.08
 

@@ -43,9 +43,10 @@ def as_text(found: dict[str, Any]) -> str:
         f"prompts   text of {found['with_text']:,} records is stored",
     ]
     for space in found["embedders"]:
+        name = shown(space["embedder"], LONGEST_VALUE)
         dim, features = space["dim"], space["features"]
         lines.append(
-            f"embedder  {shown(space['embedder'], LONGEST_VALUE)}, {dim} numbers, features {features}: "
+            f"embedder  {name}, {dim} numbers, features {features}: "
             f"{space['records']:,} records"
         )
     return "\n".join([*lines, *_named("group", found), *_named("tenant", found)])

@@ -76,7 +76,7 @@ class Weighing:
             return []
         config = self._config
         corrected, weights, finished, draws = self._weighed(asked, near, foreign=False)
-        most = config.nearest_share * own_records
+        most = (own_records / config.near_from) ** 2
         weights *= min(1.0, most / max(float(weights.sum()), LEAST_WEIGHT))
         evidence = [(corrected, weights, finished, config.prior_strength)]
         if draws is not None:

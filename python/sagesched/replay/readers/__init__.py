@@ -49,8 +49,9 @@ def detect(file: Path, tally: Tally | None = None) -> Format:
         if each.recognises(head):
             return each
     known = "\n".join(f"  {each.name}: {each.about}" for each in FORMATS.values())
+    first = next(lines(file, peeking))[0]
     raise TraceError(
-        f"{file}, line {next(lines(file, peeking))[0]}: like no known format: {_why(head.lines[0])}\n"
+        f"{file}, line {first}: like no known format: {_why(head.lines[0])}\n"
         f"Known formats (--format NAME to insist on one):\n{known}"
     )
 

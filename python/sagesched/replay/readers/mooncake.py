@@ -24,7 +24,6 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
     Raises:
         TraceError: a malformed line.
     """
-    del tally  # nothing is left out
 
     def parse(line_number: int, line: str) -> Iterator[Record]:
         fields = json_object(line)
