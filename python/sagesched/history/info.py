@@ -46,8 +46,7 @@ def as_text(found: dict[str, Any]) -> str:
         name = shown(space["embedder"], LONGEST_VALUE)
         dim, features = space["dim"], space["features"]
         lines.append(
-            f"embedder  {name}, {dim} numbers, features {features}: "
-            f"{space['records']:,} records"
+            f"embedder  {name}, {dim} numbers, features {features}: {space['records']:,} records"
         )
     return "\n".join([*lines, *_named("group", found), *_named("tenant", found)])
 
