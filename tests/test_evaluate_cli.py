@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import json
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,94 @@ def test_a_bad_line_is_named(
     found = document(file, "--skip-bad")
     assert found["methods"]["global"]["n"] == 2
     assert any("bad lines, left out: 1 (lines 3)" in note for note in found["notes"])
+
+
+def test_a_line_that_is_not_utf8_is_a_bad_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "data.jsonl"
+    good = (json.dumps(GOOD) if not isinstance(GOOD, str) else GOOD).encode()
+    file.write_bytes(b"\n".join([good, b'{"prompt": "\xff"}', good]))
+    assert "line 2: not UTF-8" in error(capsys, file)
+    found = document(file, "--skip-bad")
+    assert any("bad lines, left out: 1 (lines 2)" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize("layout", ["lines", "list"])
+def test_bad_conversations_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    said = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good morning!"}]
+    rows = [json.dumps({"conversations": each}) for each in (said, "no list", said)]
+    text = "\n".join(rows) if layout == "lines" else "[" + ",\n".join(rows) + "]"
+    file = tmp_path / "conversations.json"
+    file.write_text(text)
+    bad = error(capsys, file)
+    assert "line 2" in bad
+    assert "--skip-bad" in bad
+    found = document(file, "--skip-bad")
+    assert found["methods"]["global"]["n"] == 2
+    assert any("bad lines, left out: 1 (lines 2)" in note for note in found["notes"])
+
+
+def test_bad_lines_of_a_log_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = [LOG.format(s=i, i=i, text="Hello", why="stop", n=9) for i in range(3)]
+    file = lines_file(tmp_path, [log[0], log[1].partition('"out"')[0], log[2]])
+    assert "--skip-bad" in error(capsys, file)
+    found = document(file, "--skip-bad")
+    assert found["methods"]["global"]["n"] == 2
+    assert any("bad lines, left out: 1 (lines 2)" in note for note in found["notes"])
+
+
+def test_a_model_may_have_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = '{"prompt": "a", "output_tokens": {"\\ud800": 5, "x\\n\\u001b[2J": 6}}'
+    found = document(lines_file(tmp_path, [row, row]))
+    assert set(found["methods"]["global"]["by_group"]) == {"?", "x\n\x1b[2J"}
+    shown = capsys.readouterr().out
+    assert "| ? |" in shown
+    assert r"x \x1b[2J" in shown
+    assert "\x1b" not in shown
+
+
+def test_what_the_terminal_cannot_show_becomes_a_question_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = lines_file(
+        tmp_path, [{**turn, "model": "é" * (i % 2)} for i, turn in enumerate(turns(9))]
+    )
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    assert main(["evaluate", "--data", str(file), *FAST]) == 0
+    assert b"| ? |" in output.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_outputs_never_replace_the_data_or_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = lines_file(tmp_path, turns(9))
+    before, link = file.read_bytes(), tmp_path / "link"
+    link.hardlink_to(file)
+    out = str(tmp_path / "out")
+    for flags in (
+        ("--json", str(file)),
+        ("--markdown", str(tmp_path / ".." / tmp_path.name / file.name)),
+        ("--json", str(link)),
+        ("--json", out, "--markdown", out),
+    ):
+        assert "name another file" in error(capsys, file, *flags)
+    assert file.read_bytes() == before
+    assert not Path(out).exists()
+
+
+def test_what_fails_leaves_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, kept = tmp_path / "out.json", tmp_path / "kept.md"
+    kept.write_text("kept")
+    flags = ("--json", str(out), "--markdown", str(kept))
+    error(capsys, lines_file(tmp_path, ["{}"]), *flags)
+    assert not out.exists()
+    assert kept.read_text() == "kept"
 
 
 def cli_example() -> str:

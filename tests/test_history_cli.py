@@ -280,7 +280,8 @@ def test_standard_input_and_output(
     path: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert history("export", "--file", path, "--vectors") == 0
-    monkeypatch.setattr(sys, "stdin", io.StringIO(capsys.readouterr().out))
+    exported = capsys.readouterr().out.encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(exported)))
     assert history("import", "--file", tmp_path / "copy.db", "-") == 0
     assert count(tmp_path / "copy.db") == 12
     assert rows(tmp_path / "copy.db", "SELECT features FROM spaces") == [(FORMAT,)]
@@ -299,3 +300,65 @@ def test_help_loads_nothing_heavy_and_head_may_stop_reading(path: Path) -> None:
     piped = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert len(piped.stdout.splitlines()) == 1
     assert "Traceback" not in piped.stderr
+
+
+@pytest.mark.parametrize("field", ["temperature", "max_new_tokens", "max_tokens"])
+def test_numbers_of_any_length_end_no_import(tmp_path: Path, field: str, capsys: Output) -> None:
+    """JSON has integers that no float can hold."""
+    data = tmp_path / "data.jsonl"
+    data.write_text(f'{{"prompt": "a", "output_tokens": 3, "{field}": {"9" * 400}}}\n')
+    new = tmp_path / "new.db"
+    assert history("import", "--file", new, data, "--embedder", "hashed", "--strict") == 0
+    assert count(new) == 1
+    assert "1 records imported, 0 bad lines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_a_line_that_is_not_utf8_is_named_and_left_out(
+    tmp_path: Path, source: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = json.dumps(GOOD).encode() + b"\n"
+    content, data, new = (
+        good + b'{"prompt": "\xff"}\n' + good,
+        tmp_path / "data",
+        tmp_path / "new.db",
+    )
+    data.write_bytes(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    name = data if source == "file" else "-"
+    assert history("import", "--file", new, name, "--embedder", "hashed") == 0
+    said = capsys.readouterr().err
+    assert "line 2: not UTF-8" in said
+    assert "2 records imported, 1 bad lines" in said
+    assert count(new) == 2
+    assert history("import", "--file", tmp_path / "none.db", data, "--strict") == 1
+    assert "nothing was imported" in capsys.readouterr().err
+
+
+def test_a_time_that_no_calendar_has_is_a_bad_line(tmp_path: Path, capsys: Output) -> None:
+    data, new = write(tmp_path / "data.jsonl", {**GOOD, "time": 1e300}, GOOD), tmp_path / "new.db"
+    assert history("import", "--file", new, data, "--embedder", "hashed") == 0
+    assert 'line 1: "time"' in capsys.readouterr().err
+    assert history("info", "--file", new) == 0
+
+
+def test_the_longest_output_survives_export_and_import(tmp_path: Path) -> None:
+    """As long as the predictor service takes them."""
+    new, copy = tmp_path / "new.db", tmp_path / "copy.db"
+    data = write(tmp_path / "data.jsonl", {**GOOD, "output_tokens": 2**31 - 1})
+    exported = tmp_path / "exported.jsonl"
+    assert history("import", "--file", new, data, "--embedder", "hashed") == 0
+    assert history("export", "--file", new, "--vectors", "--output", exported) == 0
+    assert history("import", "--file", copy, exported, "--strict") == 0
+    assert rows(copy, "SELECT output_tokens FROM records") == [(2**31 - 1,)]
+
+
+def test_names_cannot_forge_lines_or_command_the_terminal(tmp_path: Path, capsys: Output) -> None:
+    name = "a\nrecords   999\x1b[2J"
+    data = write(tmp_path / "data.jsonl", {**GOOD, "tenant": name, "group": name})
+    assert history("import", "--file", tmp_path / "new.db", data, "--embedder", "hashed") == 0
+    assert history("info", "--file", tmp_path / "new.db") == 0
+    shown = capsys.readouterr().out
+    assert r"tenant    a\nrecords   999\x1b[2J: 1" in shown
+    assert "\x1b" not in shown
+    assert sum(line.startswith("records") for line in shown.splitlines()) == 1

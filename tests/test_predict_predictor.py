@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sagesched.evaluate.scoring import score
 from sagesched.lengths import Floats, LengthGrid
 from sagesched.predict import Embedder, LengthPredictor, make_embedder
 
@@ -235,3 +236,31 @@ def test_one_draw_of_a_prompt_does_not_silence_its_neighbours(predictor: LengthP
     (seen,) = predictor.predict_from(predictor.embed(SHORT[:1]))
     assert seen.survival(100) < unseen.survival(100) + 0.02
     assert seen.pmf[GRID.bin_of(20)] > unseen.pmf[GRID.bin_of(20)]
+
+
+@pytest.mark.parametrize("typical", [15, 800, 3000])
+def test_the_first_outcomes_do_not_overshoot(typical: int) -> None:
+    """Predicted from none to seven lengths around the typical one, of prompts that tell nothing."""
+    embedder, grid = make_embedder("hashed"), LengthGrid(131_072)
+    ours, priors = np.zeros(8), np.zeros(8)
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        lengths = (typical * np.exp(0.8 * random.standard_normal(8))).astype(int).clip(1)
+        predictor = LengthPredictor(embedder, grid, 100)
+        texts = [" ".join(random.choice(CITIES, 4)) for _ in lengths]
+        for i, vector in enumerate(predictor.embed(texts)):
+            law, prior = predictor.predict_from(vector[np.newaxis])[0], predictor.prior()
+            ours[i] += score(grid, law.pmf[np.newaxis], lengths[i : i + 1]).crps
+            priors[i] += score(grid, prior.pmf[np.newaxis], lengths[i : i + 1]).crps
+            predictor.record(vector, int(lengths[i]), finished=True)
+    assert (ours / priors)[1:].max() < 1.08
+
+
+@pytest.mark.parametrize("tokens", [5, 3000])
+def test_two_equal_outcomes_draw_the_median_towards_them_and_not_beyond(
+    predictor: LengthPredictor, tokens: int
+) -> None:
+    default = predictor.prior().quantile(0.5)
+    learn(predictor, ["tell a joke about a cat", "tell a joke about a dog"], [tokens] * 2)
+    (median,) = medians(predictor, ["Prove the theorem of Pythagoras"])
+    assert min(tokens, default) < median < max(tokens, default)

@@ -359,3 +359,52 @@ def test_the_openapi_page_describes_the_contract(application: Application) -> No
     assert set(prediction["required"]) == CONTRACT
     assert {"401", "413", "422", "503"} <= set(page["paths"]["/predict"]["post"]["responses"])
     assert "404" in page["paths"]["/ingest"]["post"]["responses"]
+    assert "text/plain" in page["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+
+
+def test_the_openapi_page_names_the_token(application: Application) -> None:
+    page = application.get("/openapi.json").json()
+    (scheme,) = page["components"]["securitySchemes"].items()
+    assert (scheme[1]["type"], scheme[1]["scheme"]) == ("http", "bearer")
+    for path, methods in page["paths"].items():
+        for operation in methods.values():
+            asks = operation.get("security", []) == [{scheme[0]: []}]
+            assert asks == ("401" in operation["responses"]) == (path != "/health")
+
+
+@pytest.mark.parametrize(("name", "other"), [("model", "group"), ("max_new_tokens", "max_tokens")])
+def test_a_field_goes_by_either_name_as_the_openapi_page_says(
+    application: Application, name: str, other: str
+) -> None:
+    schemas = application.get("/openapi.json").json()["components"]["schemas"]
+    value: object = "m" if name == "model" else 9
+    for body in ("Asked", "PromptOutcome"):
+        assert schemas[body]["additionalProperties"] is False
+        assert {name, other} <= set(schemas[body]["properties"])
+        assert {"required": [name, other]} in schemas[body]["not"]["anyOf"]
+    assert application.post("/predict", {"prompt": "a", other: value}).status_code == 200
+    both = {"prompt": "a", name: value, other: value}
+    assert application.post("/predict", both).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b'{"prompt": "\xff"}', 400),
+        (b"[" * 50_000, 400),
+        (b'{"prompt": "a", "max_new_tokens": ' + b"9" * 5_000 + b"}", 400),
+        (b"", 422),
+        (b"\0", 422),
+        (b'{"prompt": "a"} x', 422),
+    ],
+    ids=["bytes", "nested", "digits", "empty", "zero", "trailing"],
+)
+def test_what_is_no_json_gets_the_status_that_the_page_names(
+    application: Application, content: bytes, status: int
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = application.request("POST", "/predict", content=content, headers=headers)
+    assert answer.status_code == status
+    operation = application.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    said = operation["responses"][str(status)]["description"]
+    assert ("decoded" if status == 400 else "no JSON") in said

@@ -82,9 +82,16 @@ def run(options: argparse.Namespace) -> int:
         print(f"sagesched evaluate: error: {error}", file=sys.stderr)
         return BAD_USAGE
     progress.close()
+    status = _write(options, result)
     with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
-        print(markdown(result), end="", flush=True)
-    return _write(options, result)
+        print(_encodable(markdown(result)), end="", flush=True)
+    return status
+
+
+def _encodable(text: str) -> str:
+    """With question marks for what the output's encoding does not have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
@@ -92,8 +99,30 @@ def _check_outputs(options: argparse.Namespace) -> None:
         raise ValueError("--plot needs Matplotlib: pip install matplotlib")
     if options.plot and options.plot.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot: {options.plot} must end in .png, .svg or .pdf")
+    taken = {(options.data or options.history).resolve(): "read"}
     for file in filter(None, (options.json, options.markdown, options.plot)):
-        file.open("a").close()
+        place = file.resolve()
+        if place in taken or _same(place, options.data or options.history):
+            raise ValueError(f"{file} is {taken.get(place, 'read')} already; name another file")
+        taken[place] = "written"
+        _require_writable(place)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """By hard links, or names that the file system takes for one."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _require_writable(file: Path) -> None:
+    """Leaves nothing behind.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    existed = file.exists()
+    file.open("a").close()
+    if not existed:
+        file.unlink()
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -119,8 +148,8 @@ def _write(options: argparse.Namespace, result: Result) -> int:
     from sagesched.evaluate.result import as_json
 
     writers: list[tuple[Path | None, Callable[[Path], object]]] = [
-        (options.json, lambda file: file.write_text(json.dumps(as_json(result), indent=1))),
-        (options.markdown, lambda file: file.write_text(markdown(result))),
+        (options.json, lambda file: _write_text(file, json.dumps(as_json(result), indent=1))),
+        (options.markdown, lambda file: _write_text(file, markdown(result))),
         (options.plot, lambda file: plot(result, file)),
     ]
     status = 0
@@ -132,6 +161,10 @@ def _write(options: argparse.Namespace, result: Result) -> int:
             print(f"sagesched evaluate: cannot write {file}: {error.strerror}", file=sys.stderr)
             status = FAILED
     return status
+
+
+def _write_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
 
 
 def _methods(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sagesched.evaluate.rows import EXAMPLE, Row, rows_of
 from sagesched.replay.readers import Tally, detect, open_trace
 from sagesched.replay.readers.base import lines
 from sagesched.replay.readers.fields import json_object
-from sagesched.replay.trace import TraceError
+from sagesched.replay.trace import BadLineError, TraceError
 
 WITHOUT_PROMPTS = ("azure", "mooncake", "bench-serving")
 LOOKED_AT = 200
@@ -35,10 +35,12 @@ class Reading:
     """
 
     def __init__(self, skip_bad: bool = False) -> None:
-        self.skip_bad = skip_bad
-        self.tally = Tally()
+        self.tally = Tally(self._note if skip_bad else None)
         self.bad: list[int] = []
         self.several = False  # lines with several answers
+
+    def _note(self, number: int, _: object) -> None:
+        self.bad.append(number)
 
     def notes(self) -> list[str]:
         """As sentences."""
@@ -60,6 +62,8 @@ def read_rows(file: Path, reading: Reading) -> list[Row]:
     """
     try:
         rows = [row for row in _requests(file, reading) if _usable(row, reading)]
+    except BadLineError as error:
+        raise DataError(f"{error}\n--skip-bad leaves such lines out") from None
     except TraceError as error:
         raise DataError(str(error)) from None
     if not rows:
@@ -69,11 +73,11 @@ def read_rows(file: Path, reading: Reading) -> list[Row]:
 
 
 def _requests(file: Path, reading: Reading) -> Iterable[Row]:
-    head = [line for _, line in islice(lines(file), LOOKED_AT)]
+    head = [line for _, line in islice(lines(file, reading.tally.peeking()), LOOKED_AT)]
     if any(map(_is_ours, head)):
         return _of_lines(file, reading)
     try:
-        name = detect(file).name
+        name = detect(file, reading.tally).name
     except TraceError as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{reason}\nA good line of JSON lines: {EXAMPLE}") from None
@@ -95,16 +99,11 @@ def _is_ours(line: str) -> bool:
 
 
 def _of_lines(file: Path, reading: Reading) -> Iterator[Row]:
-    for number, text in lines(file):
+    for number, text in lines(file, reading.tally):
         try:
             rows = list(rows_of(json_object(text)))
         except (ValueError, RecursionError) as error:
-            if not reading.skip_bad:
-                raise DataError(
-                    f"{file}, line {number}: {error}\nA good line: {EXAMPLE}\n"
-                    "--skip-bad leaves such lines out"
-                ) from None
-            reading.bad.append(number)
+            reading.tally.bad(file, number, f"{error}\nA good line: {EXAMPLE}")
             continue
         reading.several |= len(rows) > 1
         if not rows:

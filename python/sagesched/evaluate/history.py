@@ -17,8 +17,11 @@ from sagesched.predict.store.file import HistoryFile
 from sagesched.predict.store.opening import open_history
 from sagesched.predict.store.record import Record, Space
 from sagesched.predict.store.schema import UnusableFileError
+from sagesched.shown import shown
 
 PAGE = 4096
+LONGEST = 255
+"""Characters of a name in messages."""
 SHIPPED = ("wordllama", "hashed")
 """Embedders that say which part of their vectors is searched; others have all of it searched."""
 
@@ -79,14 +82,17 @@ def _chosen(file: Path, counts: dict[Space, int], notes: list[str], name: str) -
         and name in ("auto", space.embedder)
     }  # fmt: skip
     if not known:
-        found = "; ".join(f"{n} of {space}" for space, n in counts.items()) or "none"
+        found = (
+            "; ".join(f"{n} of {shown(str(space), LONGEST)}" for space, n in counts.items())
+            or "none"
+        )
         raise DataError(
             f"{file}: no records that --embedder {name} and this version can compare; "
             f"records in it: {found}"
         )
     chosen = max(known, key=lambda space: known[space])
     if left := sum(counts.values()) - known[chosen]:
-        notes.append(f"records of other embedders than {chosen.embedder}, left out: {left}")
+        notes.append(f"records of other embedders than {shown(chosen.embedder)}, left out: {left}")
     return chosen
 
 

@@ -9,7 +9,6 @@ from sagesched.evaluate.rows import Row
 from sagesched.replay.readers.base import Tally, lines
 from sagesched.replay.readers.log_lines import Logged, parse_line
 from sagesched.replay.readers.request_log import HEALTH_CHECK
-from sagesched.replay.trace import TraceError
 
 
 def rows_of_log(file: Path, tally: Tally) -> Iterator[Row]:
@@ -19,11 +18,12 @@ def rows_of_log(file: Path, tally: Tally) -> Iterator[Row]:
         TraceError: a malformed line of a request.
     """
     received_s: dict[str, float] = {}
-    for number, line in lines(file):
+    for number, line in lines(file, tally):
         try:
             logged = parse_line(line)
         except (ValueError, RecursionError) as error:
-            raise TraceError(f"{file}, line {number}: {error}") from None
+            tally.bad(file, number, error)
+            continue
         if logged is None:
             tally.count("other lines of the log, passed over")
         elif logged.rid.startswith(HEALTH_CHECK):

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from sagesched.bench.report import table
 from sagesched.evaluate.result import Result
 from sagesched.evaluate.scoring import Some
+from sagesched.shown import shown
 
 MOST_PARTS = 20
 """Groups or tenants that are shown, largest first; the JSON has all."""
-LONGEST_NAME = 40
+LONGEST_VALUE = 255
 
 HOW = (
     "Every request was predicted when it arrived and learned after it had ended. CRPS and pinball "
@@ -21,7 +22,7 @@ HOW = (
 
 def markdown(result: Result) -> str:
     """All tables."""
-    about = "; ".join(f"{key} {value}" for key, value in result.about.items())
+    about = "; ".join(f"{key} {shown(value, LONGEST_VALUE)}" for key, value in result.about.items())
     parts = [f"# Length prediction\n\n{about}.\n\n{HOW}"]
     if result.notes:
         parts.append("\n".join(f"- {note}" for note in result.notes))
@@ -67,5 +68,4 @@ def _parts(result: Result, title: str, named: Iterable[tuple[str, Some]]) -> str
 
 
 def _cell(name: str) -> str:
-    shown = " ".join(name.replace("|", "/").split()) or "(none)"
-    return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 3]}..."
+    return shown(" ".join(name.replace("|", "/").split())) or "(none)"

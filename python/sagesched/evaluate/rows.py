@@ -75,7 +75,7 @@ def _lengths(line: Object) -> Iterator[tuple[str, int | None]]:
     value = line.get("output_tokens", ...)
     many: list[tuple[str, Any]]
     if isinstance(value, dict):
-        many = list(value.items())
+        many = [(fields.well_formed(name), each) for name, each in value.items()]
     elif isinstance(value, list):
         many = [("", each) for each in value]
     else:

@@ -16,7 +16,7 @@ from sagesched.predict.predictor import LengthPredictor
 from sagesched.predict.registry import make_embedder
 from sagesched.predict.store.file import HistoryFile
 from sagesched.predict.store.record import Record, Space
-from sagesched.replay.readers.base import lines
+from sagesched.replay.readers.base import Tally, decoded, lines
 
 BATCH = 256
 """Records embedded and committed together."""
@@ -24,8 +24,6 @@ NAMED = 10
 PROGRESS_S = 5.0
 WRITER = 0
 """No server's number: all of them learn what is imported."""
-
-Numbered = Iterable[tuple[int, str]]
 
 
 class Importer:
@@ -88,7 +86,7 @@ class BadLines:
             print("further bad lines are only counted", file=sys.stderr)
 
 
-def parsed_lines(numbered: Numbered, bad: BadLines) -> Iterator[Parsed]:
+def parsed_lines(numbered: Iterable[tuple[int, str]], bad: BadLines) -> Iterator[Parsed]:
     """The good ones."""
     for number, text in numbered:
         try:
@@ -106,7 +104,7 @@ def check(source: str) -> None:
     if source == "-":
         raise HistoryError("--strict reads everything twice: give it a file, not standard input")
     bad = BadLines()
-    for _ in parsed_lines(numbered_lines(source), bad):
+    for _ in parsed_lines(numbered_lines(source, bad), bad):
         pass
     if bad.count:
         raise HistoryError(f"{bad.count} bad lines in {source}; nothing was imported")
@@ -114,7 +112,7 @@ def check(source: str) -> None:
 
 def import_all(importer: Importer, source: str, bad: BadLines) -> None:
     """All good lines of a file, in batches; says now and then how far it is."""
-    rows = parsed_lines(numbered_lines(source), bad)
+    rows = parsed_lines(numbered_lines(source, bad), bad)
     said = time.monotonic()
     while batch := list(islice(rows, BATCH)):
         importer.add(batch)
@@ -123,8 +121,7 @@ def import_all(importer: Importer, source: str, bad: BadLines) -> None:
             print(f"{importer.imported:,} records imported; going on", file=sys.stderr)
 
 
-def numbered_lines(source: str) -> Numbered:
+def numbered_lines(source: str, bad: BadLines) -> Iterator[tuple[int, str]]:
     """Lines that are not empty, with their numbers."""
-    if source != "-":
-        return lines(Path(source))
-    return ((n, text) for n, text in enumerate(sys.stdin, 1) if text.strip())
+    file, tally = Path(source), Tally(bad.note)
+    return lines(file, tally) if source != "-" else decoded(sys.stdin.buffer, file, tally)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sagesched.predict.store.file import HistoryFile
+from sagesched.shown import shown
 
 SHOWN = 20
 """Groups and tenants named; the JSON has all."""
+LONGEST_VALUE = 255
 
 
 def facts(file: HistoryFile) -> dict[str, Any]:
@@ -41,10 +43,10 @@ def as_text(found: dict[str, Any]) -> str:
         f"prompts   text of {found['with_text']:,} records is stored",
     ]
     for space in found["embedders"]:
+        name = shown(space["embedder"], LONGEST_VALUE)
         dim, features = space["dim"], space["features"]
         lines.append(
-            f"embedder  {space['embedder']}, {dim} numbers, features {features}: "
-            f"{space['records']:,} records"
+            f"embedder  {name}, {dim} numbers, features {features}: {space['records']:,} records"
         )
     return "\n".join([*lines, *_named("group", found), *_named("tenant", found)])
 
@@ -63,7 +65,9 @@ def _by(file: HistoryFile, column: str) -> dict[str, int]:
 
 def _named(kind: str, found: dict[str, Any]) -> list[str]:
     counts: dict[str, int] = found[f"{kind}s"]
-    lines = [f"{kind:<9} {name or '(none)'}: {n:,}" for name, n in list(counts.items())[:SHOWN]]
+    lines = [
+        f"{kind:<9} {shown(name) or '(none)'}: {n:,}" for name, n in list(counts.items())[:SHOWN]
+    ]
     if len(counts) > SHOWN:
         lines.append(f"{kind:<9} and {len(counts) - SHOWN:,} more; --json has all")
     return lines

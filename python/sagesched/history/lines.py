@@ -18,6 +18,10 @@ from sagesched.replay.readers import fields
 
 EXAMPLE = '{"prompt": "Why is the sky blue?", "output_tokens": 180}'
 MOST_NUMBERS = 65_536
+MOST_TOKENS = 2**31 - 1
+"""Of an output; what the predictor service takes, export writes."""
+LATEST_S = 253_402_300_799
+"""The end of the year 9999, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def parse(line: str) -> Parsed:
         ValueError: it cannot be used; the message says why.
     """
     values = fields.json_object(line)
-    tokens = fields.whole(values, "output_tokens", least=0)
+    tokens = fields.whole(values, "output_tokens", least=0, most=MOST_TOKENS)
     finished = values.get("finished", True)
     if not isinstance(finished, bool):
         raise ValueError(f'"finished" must be true or false, got {fields.kind(finished)}')
@@ -84,12 +88,19 @@ def parse(line: str) -> Parsed:
         finished,
         fields.text(values, "group", ""),
         fields.text(values, "tenant", ""),
-        fields.number(values, "time", least=0.0) if "time" in values else time.time(),
+        _time(values),
         prompt,
         options_of(values),
         vector,
         space,
     )
+
+
+def _time(values: fields.Object) -> float:
+    seconds = fields.number(values, "time", least=0.0) if "time" in values else time.time()
+    if seconds > LATEST_S:
+        raise ValueError(f'"time" must be in seconds since 1970, got {seconds:g}')
+    return seconds
 
 
 def _vector(values: fields.Object) -> tuple[Vectors, Space]:

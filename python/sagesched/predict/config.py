@@ -28,6 +28,9 @@ class PredictorConfig:
     """Of the distance on the trend a neighbour's length is corrected by."""
     prior_strength: float = 2.0
     """Weight of the prior of group and history in a prediction, in neighbours that all count."""
+    near_from: float = 8.0
+    """With so many records of a tenant its neighbours count 1 at most, with twice as many 4, and so
+    on with the square: the nearest ones of a few need not be near."""
     repeat_strength: float = 4.0
     """Weight of all that is not the same prompt, in draws of the same prompt."""
     other_group: float = 0.3

@@ -69,12 +69,15 @@ class Weighing:
         weights *= min(1.0, most / max(float(weights.sum()), LEAST_WEIGHT))
         return [(corrected, weights, finished, config.prior_strength)]
 
-    def own(self, asked: Asked, near: Near) -> list[scores.Evidence]:
-        """What the own tenant's neighbours tell, and then draws of the very prompt."""
+    def own(self, asked: Asked, near: Near, own_records: int) -> list[scores.Evidence]:
+        """What the own tenant's neighbours tell, the less, the fewer records it has; and then draws
+        of the very prompt."""
         if not len(near.slots):
             return []
         config = self._config
         corrected, weights, finished, draws = self._weighed(asked, near, foreign=False)
+        most = (own_records / config.near_from) ** 2
+        weights *= min(1.0, most / max(float(weights.sum()), LEAST_WEIGHT))
         evidence = [(corrected, weights, finished, config.prior_strength)]
         if draws is not None:
             evidence.append((*draws, finished, config.repeat_strength))

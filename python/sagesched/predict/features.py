@@ -83,6 +83,8 @@ class Options:
 
 
 NO_OPTIONS = Options()
+HIGHEST_LIMIT = 2**31 - 1
+"""Tokens; a request with a higher limit has this one."""
 
 
 def feature_rows(contents: Sequence[Content], options: list[Options] | None = None) -> Vectors:
@@ -170,15 +172,26 @@ FEATURES = sum(1 for _ in (*_of_text(""), *_of_options(NO_OPTIONS)))
 
 def options_of(params: Mapping[str, object]) -> Options:
     """From a request's sampling parameters, in SGLang's or OpenAI's names; junk is left out."""
-    limit = params.get("max_new_tokens", params.get("max_tokens"))
-    temperature = params.get("temperature")
     structured = any(
         params.get(name)
         for name in ("json_schema", "regex", "ebnf", "structural_tag", "response_format")
     )
     return Options(
-        limit if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0 else None,
-        float(temperature) if isinstance(temperature, (int, float)) else 1.0,
+        _limit(params.get("max_new_tokens", params.get("max_tokens"))),
+        _temperature(params.get("temperature")),
         structured,
         bool(params.get("tools")),
     )
+
+
+def _limit(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    return min(value, HIGHEST_LIMIT)
+
+
+def _temperature(value: object) -> float:
+    try:
+        return float(value) if isinstance(value, (int, float)) else 1.0
+    except OverflowError:  # JSON has integers of any length
+        return 1.0

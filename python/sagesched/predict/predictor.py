@@ -208,16 +208,20 @@ class LengthPredictor:
         # Unfinished at n tokens means n + 1 or more.
         log_tokens = scores.log_tokens(tokens if finished else tokens + 1)
         standing = self._standings.of(vector, origin.tenant)
-        score = self._believed(origin).score(log_tokens)
+        believed = self._believed(origin)
+        score = believed.score(log_tokens)
         say = self._say.of(origin.tenant)
         _, copies = self._put(vector, log_tokens, finished, origin, standing, slot)
         left = score - self.config.trend_share * standing
         held, in_group = self._records.origins.held(origin), self._records.groups.held(origin.group)
-        self._priors.learn(origin, left, finished, say, held, in_group)
+        # What moves the scale says little about scores in it; what is unfinished does not move it.
+        weight = say * (self._scales.certainty if finished else 1.0)
+        self._priors.learn(origin, left, finished, weight, held, in_group)
         if finished:
             self._scales.learn(origin, log_tokens, score - standing, say)
-        self._note_scale(origin)
+        scale = self._note_scale(origin)
         if finished:
+            self._scales.moved(origin, (scale.centre - believed.centre) / scale.spread)
             self._standings.learn(vector, score, origin, copies, say)
         self._standings.refresh()
 
@@ -257,7 +261,7 @@ class LengthPredictor:
             if own < OWN_RECORDS:
                 evidence += self._weighing.foreign(asked, near, own)
             near = self._nearest_own(place, origin.tenant)
-        evidence += self._weighing.own(asked, near)
+        evidence += self._weighing.own(asked, near, own)
         moved = self.config.trend_share * standing + asked.shift
         scale = self._records.noted_scale(origin) or self._believed(origin)
         return scores.law(self._prior(origin), moved, scale, self._log_edges, evidence)

@@ -18,6 +18,8 @@ BELIEF = 4.0
 """Weight of the above, and of everybody's scale in that of a group, in requests."""
 SPREAD_BELIEF = 12.0
 LEAST_SPREAD = 0.4
+FOLLOWS = 16.0
+"""Requests of a tenant from which on most of what its scale moves by is no answer to surprises."""
 
 
 class Origin(NamedTuple):
@@ -70,6 +72,10 @@ class Moments:
         )
         return Scale(centre, max(math.sqrt(variance), LEAST_SPREAD))
 
+    def move(self, by: float) -> None:
+        """What they are measured from has moved up."""
+        self._sum -= by * self.count
+
     def shift(self) -> float:
         """The mean, as far as it cannot be chance; of values whose spread is about 1."""
         if self.count == 0.0:
@@ -117,10 +123,26 @@ class Scales:
             scale = group.scale(scale)
         return own[0].scale(scale) if own is not None and has_tenants else scale
 
+    def moved(self, origin: Origin, by: float) -> None:
+        """Its scale has followed its lengths, by so many standard scores.
+
+        While it rests on few requests, what it follows is what has surprised: that must not be
+        believed a second time, to be a change of late.
+        """
+        own = self._origins.get(origin)
+        if own is not None:
+            lengths, surprises = own
+            surprises.move(by * FOLLOWS / (lengths.count + FOLLOWS))
+
     def shift(self, origin: Origin) -> float:
         """By how many standard scores its requests miss their predictions of late."""
         own = self._origins.get(origin)
         return 0.0 if own is None else own[1].shift()
+
+    @property
+    def certainty(self) -> float:
+        """The part of everybody's scale that rests on requests that have finished, 0 to 1."""
+        return self._all.count / (self._all.count + BELIEF)
 
     def forget(self, origin: Origin) -> None:
         """It has no records left."""

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sagesched._version import __version__
@@ -33,11 +34,19 @@ SHOWN_CHARS = 200
 _TRIED = re.compile(r"^(one|list|by key|by prompt|str)$|\[|\(")
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is no JSON."},
-    401: {"model": Problem, "description": "The token is missing or wrong."},
+    400: {
+        "model": Problem,
+        "description": "The body cannot be decoded: not UTF-8, nested too deeply, or a number of "
+        "thousands of digits.",
+    },
+    401: {"model": Problem, "description": "The token is missing or wrong, where one is set."},
     413: {"model": Problem, "description": "The body is too large."},
-    422: {"model": Invalid, "description": "The body is not what it must be."},
+    422: {"model": Invalid, "description": "The body is no JSON, or not what it must be."},
     503: {"model": Problem, "description": "The predictor is loading, or could not be built."},
+}
+_PAGE = {
+    "description": "In Prometheus' text format.",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
 }
 _UNKNOWN_KEY: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "A key is not known; nothing was learned."}
@@ -78,9 +87,13 @@ def _closing(engine: Engine) -> Callable[[FastAPI], AbstractAsyncContextManager[
 
 
 router = APIRouter()
+_TOKEN = [
+    # The guard asks for it, before a route is found.
+    Security(HTTPBearer(auto_error=False, description="The service's token, where one is set."))
+]
 
 
-@router.post("/predict", responses=_ERRORS)
+@router.post("/predict", responses=_ERRORS, dependencies=_TOKEN)
 async def predict(body: PredictBody, request: Request) -> Prediction | list[Prediction]:
     """Predict the output length of one request, or of each in a list."""
     engine: Engine = request.app.state.engine
@@ -91,7 +104,7 @@ async def predict(body: PredictBody, request: Request) -> Prediction | list[Pred
     return answers if isinstance(body, list) else answers[0]
 
 
-@router.post("/ingest", responses={**_ERRORS, **_UNKNOWN_KEY})
+@router.post("/ingest", responses={**_ERRORS, **_UNKNOWN_KEY}, dependencies=_TOKEN)
 async def ingest(body: IngestBody, request: Request) -> Ingested:
     """Learn how one request ended, or each in a list: all of them or, after an error, none."""
     engine: Engine = request.app.state.engine
@@ -100,7 +113,7 @@ async def ingest(body: IngestBody, request: Request) -> Ingested:
     return Ingested(accepted=len(outcomes))
 
 
-@router.get("/models", responses={401: _ERRORS[401], 503: _ERRORS[503]})
+@router.get("/models", responses={401: _ERRORS[401], 503: _ERRORS[503]}, dependencies=_TOKEN)
 async def models(request: Request) -> Models:
     """What predictions are made from."""
     engine: Engine = request.app.state.engine
@@ -116,7 +129,12 @@ async def health(request: Request, response: Response) -> Health:
     return found
 
 
-@router.get("/metrics", responses={401: _ERRORS[401]}, response_class=Response)
+@router.get(
+    "/metrics",
+    responses={200: _PAGE, 401: _ERRORS[401]},
+    response_class=Response,
+    dependencies=_TOKEN,
+)
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     return Response(request.app.state.metrics.page(), media_type=CONTENT_TYPE_LATEST)

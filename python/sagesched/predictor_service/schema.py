@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -38,8 +38,22 @@ class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
+OTHER_NAMES = {"model": "group", "max_new_tokens": "max_tokens"}
+
+
+def _with_other_names(schema: dict[str, Any]) -> None:
+    """The schema of a body in which a field goes by either of its names, but not by both."""
+    fields = schema["properties"]
+    for name, other in OTHER_NAMES.items():
+        title = other.replace("_", " ").title()
+        fields[other] = {**fields[name], "title": title, "description": f"The same as `{name}`."}
+    schema["not"] = {"anyOf": [{"required": list(names)} for names in OTHER_NAMES.items()]}
+
+
 class Asked(_Body):
     """A request to a language model, as far as it says how long the answer will be."""
+
+    model_config = ConfigDict(json_schema_extra=_with_other_names)
 
     prompt: Text | Annotated[list[Tokens], Field(fail_fast=True)] = Field(
         description="The text as the model gets it, or its token ids where there is no text. Ids "
@@ -47,13 +61,13 @@ class Asked(_Body):
     )
     model: Name = Field(
         default="",
-        validation_alias=AliasChoices("model", "group"),
+        validation_alias=AliasChoices("model", OTHER_NAMES["model"]),
         description="Whatever shifts all lengths: model, adapter, route; `group` is the same.",
     )
     tenant: Name = Field(default="", description="Customer or API key.")
     max_new_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = Field(
         default=None,
-        validation_alias=AliasChoices("max_new_tokens", "max_tokens"),
+        validation_alias=AliasChoices("max_new_tokens", OTHER_NAMES["max_new_tokens"]),
         description="The request's own limit; the prediction is cut there.",
     )
     temperature: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None

@@ -20,6 +20,10 @@ class TraceError(ValueError):
     """A trace that cannot be replayed; the message names the file, the line and the reason."""
 
 
+class BadLineError(TraceError):
+    """One line of it makes no sense; the others may."""
+
+
 @dataclass(frozen=True, slots=True)
 class TraceRequest:
     """One request.

@@ -140,9 +140,10 @@ def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:
         return None
     if not (predicts(policy) and _reserves(scheduler)):
         raise NotInForceError(
-            "SAGESCHED_ADMISSION=forecast needs --schedule-policy gittins, SGLang 0.5.23, one plain "
-            "pool of KV memory (no sliding window, no Mamba), no speculative decoding and --pp-size "
-            "1. Leave it out: requests are then admitted by SGLang's own rule, in our order."
+            "SAGESCHED_ADMISSION=forecast needs --schedule-policy gittins, SGLang 0.5.23, one "
+            "plain pool of KV memory (no sliding window, no Mamba), no speculative decoding and "
+            "--pp-size 1. Leave it out: requests are then admitted by SGLang's own rule, in our "
+            "order."
         )
     return Memory(LengthGrid(scheduler.model_config.context_len))
 

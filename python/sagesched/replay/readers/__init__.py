@@ -37,19 +37,21 @@ FORMATS: dict[str, Format] = {
 _HEAD_LINES = 200
 
 
-def detect(file: Path) -> Format:
-    """The format of a file, from its first lines.
+def detect(file: Path, tally: Tally | None = None) -> Format:
+    """The format of a file, from its first lines; the tally says whether bad ones are passed over.
 
     Raises:
         TraceError: unreadable, empty, or like none of ours.
     """
-    head = _head(file)
+    peeking = (tally or Tally()).peeking()
+    head = _head(file, peeking)
     for each in FORMATS.values():
         if each.recognises(head):
             return each
     known = "\n".join(f"  {each.name}: {each.about}" for each in FORMATS.values())
+    first = next(lines(file, peeking))[0]
     raise TraceError(
-        f"{file}, line {next(lines(file))[0]}: like no known format: {_why(head.lines[0])}\n"
+        f"{file}, line {first}: like no known format: {_why(head.lines[0])}\n"
         f"Known formats (--format NAME to insist on one):\n{known}"
     )
 
@@ -66,7 +68,7 @@ def open_trace(file: Path, fmt: str | None = None, tally: Tally | None = None) -
     """
     if fmt is not None and fmt not in FORMATS:
         raise TraceError(f"unknown trace format {fmt!r}; choose one of: {', '.join(FORMATS)}")
-    chosen = detect(file) if fmt is None else FORMATS[fmt]
+    chosen = detect(file, tally) if fmt is None else FORMATS[fmt]
     return in_order(file, chosen.read(file, tally or Tally()))
 
 
@@ -80,8 +82,8 @@ def _why(line: str) -> str:
     return repr(line[:80])
 
 
-def _head(file: Path) -> Head:
-    first_lines = tuple(line for _, line in islice(lines(file), _HEAD_LINES))
+def _head(file: Path, tally: Tally) -> Head:
+    first_lines = tuple(line for _, line in islice(lines(file, tally), _HEAD_LINES))
     if not first_lines:
         raise TraceError(f"{file}: empty")
     try:

@@ -79,7 +79,7 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
             return
         yield Record(f"line {number}", prompt, _tokens(row, "GeneratedTokens"), seconds)
 
-    return parsed(file, parse, start=start + 1)
+    return parsed(file, parse, tally, start=start + 1)
 
 
 FORMAT = Format("azure", f"CSV with the columns {', '.join(COLUMNS)}", _recognises, read)

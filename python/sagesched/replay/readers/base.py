@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from sagesched.replay.prompts import Prompt
-from sagesched.replay.trace import TraceError, TraceRequest
+from sagesched.replay.trace import BadLineError, TraceError, TraceRequest
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -48,12 +48,36 @@ class Record:
         )
 
 
-class Tally:
-    """What a reader left out or had to assume, so that nothing happens in silence."""
+BadLine = Callable[[int, object], None]
+"""Told the number of a line that is left out, and what is wrong with it."""
 
-    def __init__(self) -> None:
+
+class Tally:
+    """What a reader left out or had to assume, so that nothing happens in silence.
+
+    Args:
+        bad_line: told of bad lines, which are then left out; without it the first one ends the
+            reading.
+    """
+
+    def __init__(self, bad_line: BadLine | None = None) -> None:
+        self.bad_line = bad_line
         self._counts: Counter[str] = Counter()
         self._remarks: dict[str, None] = {}
+
+    def peeking(self) -> Tally:
+        """Takes the same lines and notes nothing: for a first look into a file."""
+        return Tally(None if self.bad_line is None else lambda number, error: None)
+
+    def bad(self, file: Path, number: int, error: object, place: str = "") -> None:
+        """A line makes no sense.
+
+        Raises:
+            BadLineError: it is not to be left out; it names the place.
+        """
+        if self.bad_line is None:
+            raise BadLineError(f"{file}, {place or f'line {number}'}: {error}") from None
+        self.bad_line(number, error)
 
     def count(self, what: str, times: int = 1) -> None:
         """Something happened to a line or a request."""
@@ -99,43 +123,58 @@ class Format:
     read: Callable[[Path, Tally], Iterator[Record]]
 
 
-def lines(file: Path) -> Iterator[tuple[int, str]]:
+def lines(file: Path, tally: Tally | None = None) -> Iterator[tuple[int, str]]:
     """(number, text) of every line that is not empty, one at a time; gzip is understood.
 
     Raises:
-        TraceError: the file cannot be read, or a line is not UTF-8.
+        TraceError: the file cannot be read, or a line is not UTF-8 and the tally takes no bad ones.
     """
     number = 0
     try:
         with closing(_opened(file)) as stream:
-            for number, raw in enumerate(stream, 1):
-                text = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).decode("utf-8")
-                if text.strip():
-                    yield number, text.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise TraceError(f"{file}, line {number}: not UTF-8 text ({error.reason})") from None
+            for number, text in decoded(stream, file, tally or Tally()):
+                yield number, text.rstrip("\r\n")
     except (OSError, EOFError, zlib.error) as error:
         where = f", after line {number}" if number else ""
         raise TraceError(f"{file}{where}: cannot be read: {error}") from error
 
 
+def decoded(stream: Iterable[bytes], file: Path, tally: Tally) -> Iterator[tuple[int, str]]:
+    """(number, text) of every line of a stream that is not empty, with its end.
+
+    Raises:
+        TraceError: a line is not UTF-8 and the tally takes no bad ones; it names the file.
+    """
+    for number, raw in enumerate(stream, 1):
+        try:
+            text = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).decode("utf-8")
+        except UnicodeDecodeError as error:
+            tally.bad(file, number, f"not UTF-8 text ({error.reason})")
+            continue
+        if text.strip():
+            yield number, text
+
+
 def parsed(
-    file: Path, parse: Callable[[int, str], Iterable[Record]], *, start: int = 1
+    file: Path, parse: Callable[[int, str], Iterable[Record]], tally: Tally, *, start: int = 1
 ) -> Iterator[Record]:
     """The records of a file with some on each line, from line ``start`` on.
 
     Raises:
-        TraceError: a line cannot be parsed (``parse`` raised ValueError); it names the place.
+        TraceError: a line cannot be parsed (``parse`` raised ValueError) and the tally takes no bad
+            ones; it names the place.
     """
-    for number, text in lines(file):
+    for number, text in lines(file, tally):
         if number < start:
             continue
         try:
-            yield from parse(number, text)
+            records = list(parse(number, text))
         except TraceError:
             raise
         except (ValueError, RecursionError) as error:
-            raise TraceError(f"{file}, line {number}: {error}") from None
+            tally.bad(file, number, error)
+        else:
+            yield from records
 
 
 def in_order(file: Path, records: Iterable[Record]) -> Iterator[Record]:

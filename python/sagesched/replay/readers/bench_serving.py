@@ -87,7 +87,7 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
             key = f"{file.name}:{index}"
             yield Record(f"line {number} (request {index})", Prompt(key, tokens), length)
 
-    return parsed(file, parse)
+    return parsed(file, parse, tally)
 
 
 FORMAT = Format(

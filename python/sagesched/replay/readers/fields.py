@@ -86,6 +86,11 @@ def text(record: Object, name: str, default: str | None = None) -> str:
     value = record.get(name, default)
     if not isinstance(value, str):
         raise ValueError(f'"{name}" must be text, got {_shown(value)}')
+    return well_formed(value)
+
+
+def well_formed(value: str) -> str:
+    """A text with a question mark for half a surrogate pair."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -24,7 +24,6 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
     Raises:
         TraceError: a malformed line.
     """
-    del tally  # nothing is left out
 
     def parse(line_number: int, line: str) -> Iterator[Record]:
         fields = json_object(line)
@@ -40,7 +39,7 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
         seconds = number(fields, "timestamp") / 1e3
         yield Record(f"line {line_number}", prompt, whole(fields, "output_length"), seconds)
 
-    return parsed(file, parse)
+    return parsed(file, parse, tally)
 
 
 FORMAT = Format(

@@ -87,7 +87,7 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
             else 0,
         )
 
-    return parsed(file, parse)
+    return parsed(file, parse, tally)
 
 
 FORMAT = Format(

@@ -16,7 +16,6 @@ from pathlib import Path
 from sagesched.replay.prompts import Prompt
 from sagesched.replay.readers.base import Format, Head, Record, Tally, lines
 from sagesched.replay.readers.log_lines import Logged, is_request_line, parse_line
-from sagesched.replay.trace import TraceError
 
 HEALTH_CHECK = "HEALTH_CHECK"
 
@@ -40,11 +39,12 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
         TraceError: a malformed line of a request.
     """
     log = _Log({}, [])
-    for number, line in lines(file):
+    for number, line in lines(file, tally):
         try:
             logged = parse_line(line)
         except (ValueError, RecursionError) as error:
-            raise TraceError(f"{file}, line {number}: {error}") from None
+            tally.bad(file, number, error)
+            continue
         if logged is None:
             tally.count("other lines of the log, passed over")
         elif logged.rid.startswith(HEALTH_CHECK):

@@ -42,7 +42,7 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
     Raises:
         TraceError: a malformed line or conversation.
     """
-    first = next(lines(file), (1, ""))[1]
+    first = next(lines(file, tally.peeking()), (1, ""))[1]
     if first.lstrip().startswith("["):
         return _of_list(file, tally)
 
@@ -50,7 +50,7 @@ def read(file: Path, tally: Tally) -> Iterator[Record]:
         key, place = f"{file.name}:{line_number}", f"line {line_number}"
         return _of_object(key, place, json_object(line), tally)
 
-    return parsed(file, parse)
+    return parsed(file, parse, tally)
 
 
 def _of_list(file: Path, tally: Tally) -> Iterator[Record]:
@@ -61,9 +61,11 @@ def _of_list(file: Path, tally: Tally) -> Iterator[Record]:
         try:
             if not isinstance(value, dict):
                 raise ValueError(f"expected a JSON object, got {kind(value)}")
-            yield from _of_object(f"{file.name}:{index}", place, value, tally)
+            records = list(_of_object(f"{file.name}:{index}", place, value, tally))
         except ValueError as error:
-            raise TraceError(f"{file}, {place}: {error}") from None
+            tally.bad(file, line, error, place)
+        else:
+            yield from records
 
 
 def file_text(file: Path) -> str:
