@@ -55,9 +55,8 @@ void MemoryForecast::moments_of(const Holder& holder, Moments* out) const {
     const double pareto_age = std::max(1.0, holder.age);
     for (std::size_t i = 0; i < ahead_.size(); ++i) {
         const double k = ahead_[i];
-        const double runs = now > kNothingLeft
-                                ? std::min(1.0, survival.at(holder.age + k) / now)
-                                : pareto_age / (pareto_age + k);
+        const double runs = now > kNothingLeft ? std::min(1.0, survival.at(holder.age + k) / now)
+                                               : pareto_age / (pareto_age + k);
         const double apart = k + holder.freeable;
         out[i] = {runs * apart - holder.freeable, runs * (1.0 - runs) * apart * apart};
     }
