@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sagesched.balance.counted import Counted
 from sagesched.balance.kinds import Query
+from sagesched.balance.prefixed import Prefixed
 
 UNKNOWN_OUTPUT = 256.0
 """Tokens, where no length is predicted."""
@@ -18,6 +19,7 @@ class ShortestPredicted(Counted):
     """
 
     name = "shortest_predicted"
+    reads_predictions = True
 
     def choose(self, query: Query) -> int:
         """Fewest tokens."""
@@ -31,12 +33,14 @@ class ShortestPredicted(Counted):
         return known * self._requests(index) / count if count else float(self._requests(index))
 
 
-class Oracle(Counted):
+class Oracle(Prefixed):
     """The replica with the least true work left, which only a replay can know.
 
     Args:
         replicas: how many there are.
-        work_s: says it of each replica, in seconds of its own time, with the request added.
+        work_s: says it of a replica, in seconds, with a request added of whose prompt it has to
+            compute so many tokens.
+        tree_blocks: memory bound of the prefix table, per replica.
 
     Raises:
         ValueError: there is nobody to ask.
@@ -45,13 +49,18 @@ class Oracle(Counted):
     name = "oracle"
 
     def __init__(
-        self, replicas: int, *, work_s: Callable[[int, Query], float] | None = None
+        self,
+        replicas: int,
+        *,
+        work_s: Callable[[int, float], float] | None = None,
+        tree_blocks: int = 65_536,
     ) -> None:
         if work_s is None:
             raise ValueError("chooser oracle is for a replay: it needs the true work left")
         self._work_s = work_s
-        super().__init__(replicas)
+        super().__init__(replicas, tree_blocks=tree_blocks)
 
     def choose(self, query: Query) -> int:
         """The least work."""
-        return min(self._candidates(), key=lambda index: self._work_s(index, query))
+        uncached = self._uncached(query)
+        return min(self._candidates(), key=lambda index: self._work_s(index, uncached[index]))

@@ -30,6 +30,11 @@ def chooser_names() -> list[str]:
     return list(_KINDS)
 
 
+def reads_predictions(name: str) -> bool:
+    """Whether a chooser of that name looks at predicted lengths."""
+    return _KINDS[name].reads_predictions
+
+
 def make_chooser(name: str, replicas: int, *, seed: int = 0, **constants: Any) -> Chooser:
     """A fresh chooser.
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sagesched.balance.books import Account, Sent
-from sagesched.balance.counted import Counted
 from sagesched.balance.kinds import Query, ReplicaLoad
-from sagesched.balance.prefix_table import PrefixTable, block_count, blocks_of
+from sagesched.balance.prefixed import Prefixed
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Rates:
     prefill_per_s: float = 0.0
 
 
-class Sal(Counted):
+class Sal(Prefixed):
     """Least estimated time until the start; see the module for what it is and is not.
 
     Of a replica with reported ``load`` and what was sent since, the time is
@@ -65,6 +64,7 @@ class Sal(Counted):
     """
 
     name = "sal"
+    reads_predictions = True
 
     def __init__(
         self,
@@ -76,34 +76,21 @@ class Sal(Counted):
     ) -> None:
         self.constants = constants or SalConstants()
         self._predicted = predicted
-        self._table = PrefixTable(self.constants.tree_blocks)
         self._rates: list[Rates] = []
-        super().__init__(replicas, answers=answers)
+        super().__init__(replicas, answers=answers, tree_blocks=self.constants.tree_blocks)
 
     def choose(self, query: Query) -> int:
         """The soonest start."""
         uncached = self._uncached(query)
         return min(self._candidates(), key=lambda i: (self._start_s(i, query, uncached[i]), i))
 
-    def sent(self, index: int, query: Query) -> None:
-        """Into the books and the prefix table."""
-        super().sent(index, query)
-        self._table.insert(index, blocks_of(query.prefix))
-
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Into the books; its rates are smoothed."""
-        if not self._books.observe(index, load):
+        if not self._report(index, load):
             return
         rates, blend = self._rates[index], self.constants.blend
-        self._table.limit(index, load.capacity_tokens)
         rates.release_per_s = _smoothed(rates.release_per_s, load.release_per_s, blend)
         rates.prefill_per_s = _smoothed(rates.prefill_per_s, load.prefill_per_s, blend)
-
-    def set_health(self, index: int, ok: bool) -> None:
-        """What an unhealthy replica had cached is forgotten."""
-        super().set_health(index, ok)
-        if not ok:
-            self._table.forget(index)
 
     def _start_s(self, index: int, query: Query, uncached: float) -> float:
         account = self._books.accounts[index]
@@ -137,18 +124,8 @@ class Sal(Counted):
             return query.expected_output
         return self.constants.output
 
-    def _uncached(self, query: Query) -> list[float]:
-        """[replicas] prompt tokens that each would have to compute."""
-        length = block_count(query.prefix)
-        if not length:
-            return [float(query.prompt_tokens)] * self.replicas
-        depths = self._table.matches(blocks_of(query.prefix))
-        # The last token is always computed.
-        return [max(1.0, query.prompt_tokens * (1 - depth / length)) for depth in depths]
-
     def _entry(self, index: int, query: Query) -> Sent:
         entry = super()._entry(index, query)
-        entry.uncached = self._uncached(query)[index]
         if not self._predicted:
             entry.output = float("nan")
         return entry
@@ -156,18 +133,17 @@ class Sal(Counted):
     def _added(self, index: int) -> None:
         super()._added(index)
         self._rates.append(Rates())
-        self._table.add()
 
     def _removed(self, replicas: int) -> None:
         super()._removed(replicas)
         del self._rates[replicas:]
-        self._table.cut(replicas)
 
 
 class SalPrompt(Sal):
     """SAL that never looks at predictions."""
 
     name = "sal-prompt"
+    reads_predictions = False
 
     def __init__(
         self, replicas: int, *, answers: bool = True, constants: SalConstants | None = None

@@ -54,6 +54,7 @@ class RunResult:
         digest: of every request's times and counts; equal for equal runs.
         wall_s: real seconds the replay took (not part of the digest).
         notes: anything a reader of the report should know.
+        sent: requests per replica, where there are several.
     """
 
     arrival_s: Floats
@@ -77,6 +78,7 @@ class RunResult:
     digest: str
     wall_s: float
     notes: tuple[str, ...] = ()
+    sent: tuple[int, ...] = ()
 
     @property
     def ttlt_s(self) -> Floats:
