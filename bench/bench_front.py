@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--budget-min", type=float, default=60.0, help="minutes, default %(default)s")
     add("--jobs", type=int, default=2, help="parallel processes, default %(default)s")
     add("--only", default="", help="names of settings, comma-separated; default all")
+    add("--ours", action="store_true", help="only fcfs and our own policy, for a first look")
     add("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="recorded traces")
     add("--store", type=Path, default=REPOSITORY / "build" / "bench_front.jsonl")
     add("--out", type=Path, default=REPOSITORY / "bench" / "results", help="folder for the report")
@@ -145,6 +146,8 @@ class Front:
             return
         found = Saturation(*(saturation[name] for name in ("rate_rps", "served", "refused")))
         for line in setting.lines:
+            if self.options.ours and line.policy not in ("fcfs", "gittins"):
+                continue
             key = self._key(setting, seed, line)
             if self.store.get(key) is None:
                 yield (

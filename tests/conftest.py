@@ -30,6 +30,7 @@ LONGEST = (
     "test_server_modes.py",
     "test_server_equality.py",
     "test_server_workers.py",
+    "test_balance_servers.py",
     "test_server_order.py",
     "test_server_entry.py",
     "test_server_token_ids.py",

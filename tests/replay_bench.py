@@ -23,7 +23,6 @@ OURS = [
     "sagesched-paper-25GB",
     "tie",
     "uniboost",
-    "larry",
     "oracle-sjf",
     "oracle-srpt",
     "oracle-srpt-soft",

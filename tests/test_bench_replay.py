@@ -224,15 +224,16 @@ def test_a_change_makes_only_those_results_invalid_that_it_decides(
         return {name for name in policies if before[name] != after[name]}
 
     told = {name for name, policy in policies.items() if policy.uses == "distribution"}
-    ours = {name for name, policy in policies.items() if policy.flag == "gittins"}
+    ours = {name for name, policy in policies.items() if policy.flag in ("gittins", "larry")}
     package = "python/sagesched"
     assert changed_by(f"{package}/replay/table.py") == set()
     assert changed_by(f"{package}/replay/run.py") == set(policies)
     assert changed_by(f"{package}/replay/policies/preempt.py") == set(policies)
     assert changed_by(f"{package}/replay/policies/ssjf.py") == {"ssjf"}
     assert changed_by(f"{package}/predict/trend.py") == told
-    assert changed_by("csrc/src/gittins.cpp") == told
+    assert changed_by("csrc/src/gittins.cpp") == told | ours
     assert changed_by(f"{package}/plugin/table.py") == ours
+    assert changed_by(f"{package}/plugin/larry.py") == ours
     assert "fcfs" not in told | ours
 
 

@@ -28,7 +28,7 @@ def test_needs_numpy_only() -> None:
 
 def test_extras() -> None:
     extras = importlib.metadata.metadata("sagesched").get_all("Provides-Extra") or []
-    assert set(extras) >= {"predict", "sglang", "replay", "serve", "gateway", "dev"}
+    assert set(extras) >= {"predict", "sglang", "replay", "serve", "gateway", "ray", "dev"}
 
 
 def test_entry_points() -> None:

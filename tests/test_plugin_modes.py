@@ -76,7 +76,7 @@ def test_the_last_class_is_retracted_first() -> None:
     _, queue = ordered(1, [3, 1, 2, 1], [5, 900, 40, 10])
     queue.sort(key=lambda request: request.name)
     for request in queue:
-        request._sagesched_place.holder = SimpleNamespace(in_force=True)
+        request._sagesched_place.holder = SimpleNamespace(in_force=True, predicts=True, memory=None)
     kept = get_decode_retraction_order(lambda reqs: list(range(len(reqs))), queue)
     assert kept == [3, 1, 2, 0]
 
@@ -143,7 +143,9 @@ class Service:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    async def predict(self, key: str, content: Any, about: Any) -> LengthDistribution:
+    async def predict(
+        self, key: str, content: Any, about: Any, waited_s: float = 0.0
+    ) -> LengthDistribution:
         return point(20)
 
     def finish(self, key: str, tokens: int, finished: bool) -> None:

@@ -21,6 +21,7 @@ def test_every_variable_is_read() -> None:
         {
             "SAGESCHED_DIAL": "inf",
             "SAGESCHED_COST": "1, 0, 2.5",
+            "SAGESCHED_ADMISSION": "forecast",
             "SAGESCHED_EMBEDDER": "hashed",
             "SAGESCHED_DEADLINE_MS": "20",
             "SAGESCHED_HISTORY": "500",
@@ -35,6 +36,7 @@ def test_every_variable_is_read() -> None:
     )
     assert settings.dial == math.inf
     assert settings.cost == CostModel(token=1.0, memory=0.0, prefill=2.5)
+    assert settings.admission == "forecast"
     assert settings.embedder == "hashed"
     assert settings.deadline_s == pytest.approx(0.02)
     assert settings.history_records == 500
@@ -45,7 +47,7 @@ def test_every_variable_is_read() -> None:
     assert settings.shadow
     assert settings.debug_order
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 12, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 13, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Clock:
             asyncio.get_running_loop().call_soon(self._tick)
 
 
-@pytest.mark.parametrize("requests", [0, 1, MOST_A_TURN, MOST_A_TURN + 1, 100])
+@pytest.mark.parametrize("requests", [0, 1, MOST_A_TURN, MOST_A_TURN + 1, 100, 1000])
 def test_a_turn_takes_a_few_in_the_order_of_their_arrival(requests: int) -> None:
     async def burst() -> list[tuple[int, int]]:
         turns, clock, seen = Turns(), Clock(), []
@@ -44,6 +44,31 @@ def test_a_turn_takes_a_few_in_the_order_of_their_arrival(requests: int) -> None
     most = max(Counter(turn for turn, _ in seen).values(), default=0)
     assert most <= MOST_A_TURN
     assert len({turn for turn, _ in seen}) <= requests // MOST_A_TURN + 2
+
+
+def test_nobody_is_woken_before_its_turn() -> None:
+    """A burst of n costs the loop n steps: whoever waits does not look at every turn."""
+
+    async def burst() -> int:
+        turns, steps = Turns(), 0
+
+        class Counted:
+            def __init__(self, coroutine: Any) -> None:
+                self.inner = coroutine.__await__()
+
+            def __await__(self) -> Any:
+                nonlocal steps
+                for waits_for in self.inner:
+                    steps += 1
+                    yield waits_for
+
+        await asyncio.gather(*(_await(Counted(turns.take())) for _ in range(400)))
+        return steps
+
+    async def _await(counted: Any) -> None:
+        await counted
+
+    assert asyncio.run(burst()) <= 400
 
 
 def test_one_that_is_cancelled_while_it_waits_takes_nobodys_turn() -> None:
@@ -78,7 +103,7 @@ def test_answers_come_in_portions_and_all_of_them_do() -> None:
 
         tasks = [asyncio.create_task(wait(answer)) for answer in answers]
         await asyncio.sleep(0)
-        loop.call_soon_threadsafe(_resolve, [(answer, None) for answer in answers])
+        loop.call_soon_threadsafe(_resolve, loop, iter([(answer, None) for answer in answers]))
         await asyncio.gather(*tasks, return_exceptions=True)
         clock.running = False
         return seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from unittest import mock
 
@@ -53,7 +53,7 @@ def bound(arrival, prompt, output, *, pool=10**9, slots=10**6, model=None, share
 
 def test_the_host_share_that_overlap_hides_is_not_in_the_bound() -> None:
     """An engine that is idle between requests: each takes no more than its own steps."""
-    model = preset("llama-3.1-8b", "h100")
+    model = replace(preset("llama-3.1-8b", "h100"), overhead_s=1e-3)
     hidden = as_scheduled(model, overlap=True)
     step = Step(decode_requests=1, decode_kv_tokens=10)
     assert hidden.seconds(step) == pytest.approx(model.seconds(step) - model.overhead_s)

@@ -19,6 +19,8 @@ from .replaying import Job, MovedTokens, replaying, request
 pytestmark = pytest.mark.server
 
 SMALL = EngineConfig(pool_tokens=1_000, max_running=1, context=512, chunk=64)
+SIZED = ((60, 1), (30, 2), (4, 3))
+"""Prompt and output tokens."""
 THREE = [
     request(0.0, 4, 3, number=0),
     request(0.0, 4, 2, number=1),
@@ -46,6 +48,16 @@ def test_one_slot_by_hand(one_slot: Any) -> None:
     shortest = one_slot(Job(THREE, policy="gittins"))
     assert times(shortest) == [(4.0, 6.0), (2.0, 3.0), (1.0, 1.0)]
     assert shortest.fallbacks == 0
+
+
+def test_larry_is_the_plug_in_and_knows_no_lengths(one_slot: Any) -> None:
+    """By the prompts alone: the outputs would say the opposite."""
+    sized = [request(0.0, prompt, out, number=i) for i, (prompt, out) in enumerate(SIZED)]
+    served = one_slot(Job(sized, policy="larry", settings={"dial": float("inf")}))
+    assert np.argsort(served.first_s).tolist() == [2, 1, 0]
+    assert served.fallbacks == 0
+    by_arrival = one_slot(Job(sized, policy="larry", settings={"dial": 0.0}))
+    assert np.argsort(by_arrival.first_s).tolist() == [0, 1, 2]
 
 
 def test_an_idle_engine_waits_for_the_next_arrival(one_slot: Any) -> None:

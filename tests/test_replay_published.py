@@ -191,15 +191,3 @@ def test_uniboost_preempts_if_computing_the_kv_again_pays():
     assert bench.victims([running], [waiting]) == "r"
     heavy = bench.request("h", prompt=150_000, age=300, at=0.0)  # 1,000 steps to compute again
     assert bench.victims([heavy], [bench.request("w2", prompt=10, at=9.0)]) == ""
-
-
-def test_larry_turns_from_arrival_to_size_with_load():
-    def order(pool: int) -> str:
-        bench = Bench("larry", pool=pool)
-        big = bench.request("big", prompt=90)
-        small = bench.request("small", prompt=10)
-        middle = bench.request("middle", prompt=50)
-        return bench.order(middle, small, big)
-
-    assert order(pool=1_000_000) == "big small middle"
-    assert order(pool=150) == "small middle big"  # a full load: by size alone

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from sagesched.plugin.settings import POLICIES as OURS
 from sagesched.replay.policies.base import Policy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -91,12 +92,12 @@ def _decides(policy: type[Policy], file: Path, policy_files: set[str]) -> bool:
     if file.parent == POLICIES:
         return file.name in policy_files
     if not file.is_relative_to(PACKAGE):
-        return policy.uses == "distribution"
+        return policy.uses == "distribution" or policy.flag in OURS
     parts = file.relative_to(PACKAGE).parts
     if parts[0] == "replay" and not FOR_PEOPLE.isdisjoint(parts):
         return False
-    if policy.flag == "gittins":
-        return True
+    if policy.flag in OURS:
+        return policy.uses == "distribution" or parts[0] != "predict"
     return parts[0] in (PREDICTING if policy.uses == "distribution" else COMMON)
 
 

@@ -15,12 +15,13 @@
 using sagesched::CostModel;
 using sagesched::IndexCurve;
 
-void bind_bench(py::module_& module);        // bench.cpp
-void bind_byte_pairs(py::module_& module);   // byte_pairs.cpp
-void bind_length_law(py::module_& module);   // length_law.cpp
-void bind_nearest(py::module_& module);      // nearest.cpp
-void bind_rank_engine(py::module_& module);  // rank_engine.cpp
-void bind_weigh(py::module_& module);        // weigh.cpp
+void bind_bench(py::module_& module);            // bench.cpp
+void bind_byte_pairs(py::module_& module);       // byte_pairs.cpp
+void bind_length_law(py::module_& module);       // length_law.cpp
+void bind_memory_forecast(py::module_& module);  // memory_forecast.cpp
+void bind_nearest(py::module_& module);          // nearest.cpp
+void bind_rank_engine(py::module_& module);      // rank_engine.cpp
+void bind_weigh(py::module_& module);            // weigh.cpp
 
 namespace {
 
@@ -202,6 +203,7 @@ PYBIND11_MODULE(_core, module) {
     bind_curve(module);
     bind_byte_pairs(module);
     bind_length_law(module);
+    bind_memory_forecast(module);
     bind_nearest(module);
     bind_rank_engine(module);
     bind_weigh(module);

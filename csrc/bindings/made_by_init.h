@@ -9,6 +9,7 @@
 
 #include "sagesched/byte_pairs.h"
 #include "sagesched/curve.h"
+#include "sagesched/memory_forecast.h"
 #include "sagesched/rank_engine.h"
 
 namespace pybind11::detail {
@@ -33,6 +34,9 @@ class type_caster<sagesched::BytePairs> : public MadeByInit<sagesched::BytePairs
 
 template <>
 class type_caster<sagesched::IndexCurve> : public MadeByInit<sagesched::IndexCurve> {};
+
+template <>
+class type_caster<sagesched::MemoryForecast> : public MadeByInit<sagesched::MemoryForecast> {};
 
 template <>
 class type_caster<sagesched::RankEngine> : public MadeByInit<sagesched::RankEngine> {};

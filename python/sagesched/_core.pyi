@@ -361,3 +361,35 @@ def move_to_front(queue: list[object], front: list[object]) -> int:
     Raises:
         TypeError: an argument is not a list.
     """
+
+class MemoryForecast:
+    """How much KV memory a batch will still need; see csrc/include's memory_forecast.h.
+
+    Args:
+        edges: right edges of the length bins [m], tokens, ascending from above 0.
+
+    Raises:
+        ValueError: edges that do not ascend; in the methods a wrong shape, a number that is
+            negative or not finite.
+        TypeError: a pmf that is no array of float64.
+    """
+
+    def __init__(self, edges: Any) -> None: ...
+    def start(
+        self,
+        pmfs: list[NDArray[np.float64]],
+        ages: list[int],
+        freeable: list[int],
+    ) -> None:
+        """Begin with these requests: masses [m], tokens produced, KV tokens only they need."""
+
+    def add(self, pmf: NDArray[np.float64], age: float, freeable: float) -> None:
+        """One more."""
+
+    def peak(self, deviations: float) -> float:
+        """KV tokens beyond what they hold now: the largest mean and so many standard deviations."""
+
+    def peak_with(
+        self, pmf: NDArray[np.float64], age: float, freeable: float, deviations: float
+    ) -> float:
+        """The same if this one came, too."""

@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_history(commands)
     _add_switch(commands)
+    _add_route(commands)
     return parser
 
 
@@ -110,6 +111,19 @@ def _add_switch(commands: Any) -> None:
     )
     switch.add_arguments(change)
     change.set_defaults(run=switch.run)
+
+
+def _add_route(commands: Any) -> None:
+    from sagesched.gateway import cli
+
+    route = commands.add_parser(
+        "route",
+        help="a router for several SGLang servers: each request where it starts soonest",
+        description=cli.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cli.add_arguments(route)
+    route.set_defaults(run=cli.run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

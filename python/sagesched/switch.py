@@ -11,14 +11,14 @@ import urllib.request
 from typing import Any
 
 from sagesched.plugin.control import Change, as_values
-from sagesched.plugin.settings import POLICY, STOCK
+from sagesched.plugin.settings import POLICIES, POLICY, STOCK
 
 TIMEOUT_S = 60.0
 DESCRIPTION = f"""\
 Change the policy and the dial of a running server without a restart, in all of its schedulers, and
 print what is in force in each. Without --dial and --policy it only prints. The server must have
-been started with --schedule-policy {POLICY}, or with --schedule-policy {STOCK} and
-SAGESCHED_SHADOW=1.
+been started with that --schedule-policy, or with --schedule-policy {STOCK} and SAGESCHED_SHADOW=1,
+which looks on for {POLICY}.
 """
 
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("url", help="the server, such as http://127.0.0.1:30000")
     parser.add_argument(
-        "--policy", choices=(POLICY, STOCK), help=f"{STOCK} gives the queue back to stock SGLang"
+        "--policy", choices=(*POLICIES, STOCK), help=f"{STOCK} gives the queue back to stock SGLang"
     )
     parser.add_argument(
         "--dial", type=_dial, help="0 = first come, first served ... inf = pure Gittins order"
@@ -40,9 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Switch and print; 1 when the server refuses or cannot be reached."""
-    in_force = None if options.policy is None else options.policy == POLICY
+    in_force = None if options.policy is None else options.policy != STOCK
+    policy = POLICY if not in_force else options.policy
     try:
-        states = switch(options.url, Change(in_force, options.dial), options.api_key)
+        states = switch(options.url, Change(in_force, options.dial, policy), options.api_key)
     except SwitchError as error:
         print(f"sagesched switch: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 A chooser is told what is sent, what has ended and what replicas report, and chooses. It has no
 clock, does no I/O and draws nothing at random but from a given seed; it may be used from one
-thread, between the awaits of an event loop. ``docs/balance.md``.
+thread, between the awaits of an event loop. ``docs/balance_deploy.md``.
 """
 
 from sagesched.balance.base import Chooser

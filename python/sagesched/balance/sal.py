@@ -3,8 +3,7 @@
 A **reconstruction**. Of SAL (arXiv 2410.17840) we know the abstract and summaries: it is
 token-aware, and it sends a request to the replica that will start it soonest, given the tokens that
 are queued and the KV memory that is free. The formula below, the constants and everything about
-stale reports, predictions and prefixes are ours, chosen by measurement
-(``bench/results/balance.md``).
+stale reports, predictions and prefixes are ours, and not measured yet against other choosers.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from sagesched.balance.prefixed import Prefixed
 
 @dataclass(frozen=True)
 class SalConstants:
-    """What measurement chose; all can be given to `make_chooser`.
+    """First guesses; all can be given to `make_chooser`.
 
     Attributes:
         output: tokens a request is taken to hold beside its prompt where no length is predicted.

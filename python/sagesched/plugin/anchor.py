@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 BELOW, ABOVE = 0.6, 1.4
 """The band around the mean logarithm of the index, at dials up to 1."""
@@ -45,6 +46,26 @@ class Keys:
     def reach(self) -> float:
         """Nobody is overtaken by who arrives as many engine steps later, or more."""
         return 0.0 if self.weight == 0 else self.weight * (self.high - self.low)
+
+
+class KeyMaker(Protocol):
+    """What an order asks for its keys; told of all that arrives and runs."""
+
+    def set_dial(self, dial: float) -> None:
+        """Another dial from the next keys on."""
+
+    @property
+    def centre(self) -> float:
+        """Mean ``ln(index)`` of the traffic."""
+
+    def saw(self, mean_length: float, log_index: float) -> None:
+        """A request arrived."""
+
+    def runs(self, requests: int) -> None:
+        """As many requests run."""
+
+    def keys(self, backlog_tokens: int) -> Keys:
+        """For a queue of as many tokens to come."""
 
 
 class Anchor:

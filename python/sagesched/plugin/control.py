@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sagesched.plugin.settings import POLICY, STOCK
+from sagesched.plugin.settings import LARRY, POLICY, STOCK
 
 OURS = "sagesched_"
 DIAL_KEY = "sagesched_dial"
 POLICY_KEY = "sagesched_gittins"
+LARRY_KEY = "sagesched_larry"
+NAMES = {POLICY_KEY: POLICY, LARRY_KEY: LARRY}
 PURE_FROM = 1e9
 """JSON has no infinity: a dial of as much or more is ``inf``."""
 
@@ -27,10 +29,12 @@ class Change:
     Attributes:
         in_force: whether our order is applied; otherwise the queue is stock's.
         dial: how far the index may move a request.
+        policy: whose order is to be applied, where ``in_force``; the server must have it.
     """
 
     in_force: bool | None = None
     dial: float | None = None
+    policy: str = POLICY
 
 
 def read_change(values: Mapping[str, Any]) -> Change:
@@ -39,14 +43,17 @@ def read_change(values: Mapping[str, Any]) -> Change:
     Raises:
         ControlError: an unknown name, one of SGLang's beside ours, or a value out of range.
     """
-    if strange := sorted(set(values) - {DIAL_KEY, POLICY_KEY}):
+    if strange := sorted(set(values) - {DIAL_KEY, *NAMES}):
         raise ControlError(
-            f"{', '.join(map(repr, strange))}: expected {DIAL_KEY} and {POLICY_KEY} only; SGLang's "
-            "own settings go into a request of their own"
+            f"{', '.join(map(repr, strange))}: expected {DIAL_KEY}, {POLICY_KEY} and {LARRY_KEY} "
+            "only; SGLang's own settings go into a request of their own"
         )
-    policy = values.get(POLICY_KEY)
+    key = LARRY_KEY if LARRY_KEY in values else POLICY_KEY
+    if all(name in values for name in NAMES):
+        raise ControlError(f"{POLICY_KEY} and {LARRY_KEY}: expected one of them")
+    policy = values.get(key)
     if policy is not None and policy not in (0, 1):
-        raise ControlError(f"{POLICY_KEY}={policy!r}: expected 1 ({POLICY}) or 0 ({STOCK})")
+        raise ControlError(f"{key}={policy!r}: expected 1 ({NAMES[key]}) or 0 ({STOCK})")
     dial = values.get(DIAL_KEY)
     if dial is not None:
         if isinstance(dial, bool) or not isinstance(dial, (int, float)) or not dial >= 0:
@@ -55,14 +62,15 @@ def read_change(values: Mapping[str, Any]) -> Change:
                 "the pure Gittins order"
             )
         dial = math.inf if dial >= PURE_FROM else float(dial)
-    return Change(None if policy is None else bool(policy), dial)
+    return Change(None if policy is None else bool(policy), dial, NAMES[key])
 
 
 def as_values(change: Change) -> dict[str, float]:
     """As SGLang's request takes it; `read_change` reads it."""
     values: dict[str, float] = {}
     if change.in_force is not None:
-        values[POLICY_KEY] = int(change.in_force)
+        key = LARRY_KEY if change.policy == LARRY else POLICY_KEY
+        values[key] = int(change.in_force)
     if change.dial is not None:
         values[DIAL_KEY] = min(change.dial, PURE_FROM)
     return values

@@ -19,7 +19,8 @@ def require_supported_mode(server_args: Any) -> None:
     reasons = [reason for refused, reason in _refusals(server_args) if refused]
     if reasons:
         raise NotInForceError(
-            "--schedule-policy gittins does not work with this server mode yet:\n"
+            f"--schedule-policy {server_args.schedule_policy} "
+            "does not work with this server mode yet:\n"
             + "\n".join(f"  {reason}" for reason in reasons)
             + "\nChange that option, or serve with another --schedule-policy."
         )

@@ -22,7 +22,7 @@ import numpy as np
 from sagesched.cost import CostModel
 from sagesched.gittins import RankEngine, move_to_front
 from sagesched.lengths import LengthDistribution, LengthGrid
-from sagesched.plugin.anchor import Anchor, Keys
+from sagesched.plugin.anchor import Anchor, KeyMaker, Keys
 from sagesched.plugin.place import NEVER, Place, arrival_order, mean_of, place_of
 
 MAX_PLACES = 128  # ordered per pass; work per pass must not grow with the engine's slots
@@ -45,7 +45,11 @@ class QueueOrder:
         slots: requests the engine runs at once.
         priority_sign: with priority scheduling 1 where small values go first and -1 where large
             ones do; 0 without. Classes come first, the index decides inside a class.
+        anchor: what keys are made with; None makes an ``Anchor`` of dial, slots and prior.
     """
+
+    predicts = True
+    """Whether a request's predicted length has a say."""
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class QueueOrder:
         dial: float,
         slots: int = 64,
         priority_sign: int = 0,
+        anchor: KeyMaker | None = None,
     ) -> None:
         self.grid: LengthGrid = prior.grid
         self.cost = cost
@@ -64,7 +69,7 @@ class QueueOrder:
         self._requests: dict[int, Any] = {}  # handle -> request
         self._front: list[Any] = []  # best first, as of the last pass
         self._prior_pmf = prior.pmf.astype(np.float64)
-        self._anchor = Anchor(dial, slots, mean_of(prior))
+        self._anchor: KeyMaker = anchor or Anchor(dial, slots, mean_of(prior))
         self._average: tuple[Keys, float] | None = None  # what those who opted out were ranked with
         self._opted_out: dict[int, Any] = {}  # handle -> request, of those
         self._backlog = 0  # tokens that the waiting requests are predicted to need
@@ -101,23 +106,24 @@ class QueueOrder:
             if predicted is None and limit is not None:
                 distribution = distribution.capped(max(1, limit))
             place = Place(step, self._sequence, distribution, self.cost)
+            place.since = self._now(step)
             place.opted_out = opted_out
             self._sequence += 1
             request._sagesched_place = place
         self._leave([request])  # preempted and requeued before anyone noticed that it had left
         if self._priority_sign:
             place.priority = self._class_of(request)
-        age, prompt = len(request.output_ids), len(request.origin_input_ids)
+        age, prompt = self._size(request)
         place.matched_in_pass = NEVER
         place.handle = self._engine.add(
             place.distribution.pmf,
             prompt,
-            float(place.arrival),
+            place.since,
             age=age,
             cached_len=prompt if place.parked_at >= 0 else 0,
             priority=place.priority,
         )
-        place.backlog = max(1, round(place.mean) - age)
+        place.backlog = self._to_come(place, age, prompt)
         self._backlog += place.backlog
         self._requests[place.handle] = request
         if fresh:
@@ -221,7 +227,7 @@ class QueueOrder:
         handles = engine.add_batch(
             np.stack([place.distribution.pmf for place in places]),
             prompts,
-            [float(place.arrival) for place in places],
+            [place.since for place in places],
             age=[len(request.output_ids) for request in running],
             cached_len=prompts,
         )
@@ -236,6 +242,18 @@ class QueueOrder:
         handle = request._sagesched_place.handle
         if self._requests.get(handle) is request:
             self._engine.set_boost([handle], [-AT_ONCE])
+
+    def _now(self, step: int) -> float:
+        """The clock that keys count by: the engine's steps."""
+        return float(step)
+
+    def _size(self, request: Any) -> tuple[int, int]:
+        """Age and prompt, tokens, that it is ranked with."""
+        return len(request.output_ids), len(request.origin_input_ids)
+
+    def _to_come(self, place: Place, age: int, prompt: int) -> int:
+        """What a request adds to the backlog, tokens."""
+        return max(1, round(place.mean) - age)
 
     def _class_of(self, request: Any) -> int:
         """Its priority, smaller first; SGLang gives those without one the last of all."""
@@ -256,12 +274,16 @@ class QueueOrder:
             return False
         for request in stale:
             request._sagesched_place.matched_in_pass = self._pass
+        self._match(stale, cached_prefix)
+        return True
+
+    def _match(self, requests: list[Any], cached_prefix: Callable[[Any], int]) -> None:
+        """Look up the radix-cache hits of now."""
         # After a retraction what was produced is prefilled again: it comes off the hit.
         self._engine.set_cached_prefix(
-            [request._sagesched_place.handle for request in stale],
-            [max(0, cached_prefix(request) - len(request.output_ids)) for request in stale],
+            [request._sagesched_place.handle for request in requests],
+            [max(0, cached_prefix(request) - self._size(request)[0]) for request in requests],
         )
-        return True
 
     def _leave(self, requests: list[Any]) -> None:
         """Forget those of the requests that are here; no request may be named twice."""

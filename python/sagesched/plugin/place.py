@@ -24,6 +24,7 @@ class Place:
 
     Attributes:
         arrival: engine step at which it came.
+        since: the same on the clock that its order's keys count by.
         sequence: its number among all that came; decides ties.
         priority: its class, smaller first; 0 without priority scheduling.
         distribution: of its output length.
@@ -33,6 +34,7 @@ class Place:
         backlog: tokens it still adds to the queue's backlog.
         matched_in_pass: when its radix-cache hit was looked up last.
         parks: how often it was parked.
+        shared: prompt tokens that were in the radix cache when it was admitted.
         parked_at: engine step at which it was parked; -1 while it is not.
         opted_out: keeps its place by arrival, and is never parked.
         tenant: whose it is, for metrics.
@@ -53,6 +55,8 @@ class Place:
         "parks",
         "priority",
         "sequence",
+        "shared",
+        "since",
         "tenant",
     )
 
@@ -60,6 +64,7 @@ class Place:
         self, arrival: int, sequence: int, distribution: LengthDistribution, cost: CostModel
     ) -> None:
         self.arrival = arrival
+        self.since = float(arrival)
         self.sequence = sequence
         self.distribution = distribution
         self.cost = cost
@@ -69,6 +74,7 @@ class Place:
         self.backlog = 0
         self.matched_in_pass = NEVER
         self.parks = 0
+        self.shared = 0
         self.parked_at = -1
         self.opted_out = False
         self.tenant = ""

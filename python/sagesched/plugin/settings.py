@@ -17,8 +17,12 @@ from sagesched.plugin.about import LABEL, TENANT_SOURCES
 from sagesched.predict.registry import known_embedder
 
 POLICY = "gittins"
+LARRY = "larry"
+POLICIES = (POLICY, LARRY)
+"""Ours, as values of ``--schedule-policy``."""
 STOCK = "fcfs"
 SHADOW = "SAGESCHED_SHADOW"
+STOCK_RESERVE, FORECAST = "stock", "forecast"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Settings:
         dial: how far the index may move a request from its arrival place; 0 is first come
             first served, ``inf`` is the pure Gittins order. See ``order.py``.
         cost: weights of the cost of a request; None takes ``CostModel.of_engine``.
+        admission: what is kept free for the running batch, see ``memory.py``.
         embedder: name for ``sagesched.predict.make_embedder``.
         deadline_s: how long a request may wait for its prediction, seconds.
         history_records: finished requests that predictions are made from.
@@ -44,6 +49,7 @@ class Settings:
 
     dial: float = 1.0
     cost: CostModel | None = None
+    admission: str = STOCK_RESERVE
     embedder: str = "auto"
     deadline_s: float = 0.5
     history_records: int = 10_000
@@ -60,6 +66,8 @@ VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
+    "SAGESCHED_ADMISSION": "KV memory kept free for what running requests still produce: stock, "
+    "SGLang's own rule, or forecast from their predicted lengths (experimental; default stock)",
     "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "
     "model's input embeddings), model:FOLDER or sentence-transformers:MODEL (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
@@ -102,6 +110,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         dial=_number(env, "SAGESCHED_DIAL", base.dial),
         cost=_cost(env, "SAGESCHED_COST"),
+        admission=_choice(env, "SAGESCHED_ADMISSION", (STOCK_RESERVE, FORECAST), base.admission),
         embedder=_embedder(env, "SAGESCHED_EMBEDDER", base.embedder),
         deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),
@@ -116,15 +125,15 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def is_ours(policy: str, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a server of this ``--schedule-policy`` is to run our hooks: gittins, or a shadow.
+    """Whether a server of this ``--schedule-policy`` is to run our hooks: ours, or a shadow.
 
     Raises:
         ValueError: ``SAGESCHED_SHADOW`` does not go with the policy, or is malformed.
     """
     shadow = _flag(os.environ if environ is None else environ, SHADOW)
-    if shadow and policy == POLICY:
+    if shadow and policy in POLICIES:
         raise ValueError(
-            f"{SHADOW}=1 changes nothing and --schedule-policy {POLICY} changes the order. Serve "
+            f"{SHADOW}=1 changes nothing and --schedule-policy {policy} changes the order. Serve "
             f"with --schedule-policy {STOCK} to look on first, or without {SHADOW}"
         )
     if shadow and policy != STOCK:
@@ -132,7 +141,12 @@ def is_ours(policy: str, environ: Mapping[str, str] | None = None) -> bool:
             f"{SHADOW}=1 compares {POLICY} with {STOCK}, not with {policy}. Serve with "
             f"--schedule-policy {STOCK}, or without {SHADOW}"
         )
-    return shadow or policy == POLICY
+    return shadow or policy in POLICIES
+
+
+def predicts(policy: str) -> bool:
+    """Whether a server of this policy, one of ours or a shadow, predicts output lengths."""
+    return policy != LARRY
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

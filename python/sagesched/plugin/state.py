@@ -1,6 +1,6 @@
 """What the plug-in keeps on the objects it hooks: set where the policy is ours, absent elsewhere.
 
-Every hook starts with one look for its state, so without ``--schedule-policy gittins`` the
+Every hook starts with one look for its state, so without a ``--schedule-policy`` of ours the
 plug-in is one attribute test per call and changes nothing.
 """
 
@@ -18,10 +18,11 @@ from sagesched.plugin import fallback, metrics
 from sagesched.plugin.calibration import Calibration
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.departures import Departures
+from sagesched.plugin.memory import Memory
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
-from sagesched.plugin.settings import POLICY, STOCK
+from sagesched.plugin.settings import POLICY, STOCK, predicts
 from sagesched.plugin.turns import Turns
 from sagesched.plugin.watch import Watch
 from sagesched.plugin.whatif import WhatIf
@@ -39,10 +40,12 @@ class SchedulerState:
         make_parking: builds what decides who gives way at a dial; None where nobody ever does.
         max_running: most requests the engine runs at once.
         dial: how far the index may move a request.
+        policy: whose order it is.
         in_force: whether the order is applied. Otherwise it is kept up, and nothing is changed: a
             shadow, or stock order that was switched to at run time.
         preempts: whether SGLang itself preempts running requests, for others of a better class.
         checksum: of what was decided; None unless asked for.
+        memory: what is kept free for the running batch; None where SGLang's own reserve is.
         watch: what is counted of it.
         order: the order, None while the policy is off after errors.
         parking: None where running requests do not give way.
@@ -55,9 +58,11 @@ class SchedulerState:
     make_parking: Callable[[float], Parking | None]
     max_running: int
     dial: float
+    policy: str = POLICY
     in_force: bool = True
     preempts: bool = False
     checksum: OrderChecksum | None = None
+    memory: Memory | None = None
     watch: Watch = field(default_factory=Watch)
     order: QueueOrder | None = field(init=False)
     parking: Parking | None = field(init=False)
@@ -67,6 +72,11 @@ class SchedulerState:
     def __post_init__(self) -> None:
         self.order = self.make_order(self.dial)
         self._equip()
+
+    @property
+    def predicts(self) -> bool:
+        """Whether predicted lengths have a say, and a model of the engine can be played."""
+        return predicts(self.policy)
 
     def failed(self, queue: list[Any]) -> None:
         """After an error of ours: arrival order now, a fresh start or off next."""
@@ -108,7 +118,7 @@ class SchedulerState:
         """Parking is for an order in force, the models for one that looks on."""
         self.parking = self.make_parking(self.dial) if self.in_force else None
         self.whatif = None
-        if not self.in_force:
+        if not self.in_force and self.predicts:
             self.whatif = WhatIf(self.make_order(self.dial), self.max_running)
 
     def what_if(self, tell: Callable[[WhatIf], None]) -> None:
@@ -124,7 +134,7 @@ class SchedulerState:
     def describe(self) -> dict[str, Any]:
         """What is in force here, as plain JSON."""
         return {
-            "policy": POLICY if self.in_force else STOCK,
+            "policy": self.policy if self.in_force else STOCK,
             "dial": self.dial if math.isfinite(self.dial) else "inf",
             "order": "kept up" if self.order is not None else f"off after {self.failures} errors",
             "waiting": 0 if self.order is None else len(self.order),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sagesched._version import __version__
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.settings import Settings, is_ours, read_settings
+from sagesched.plugin.settings import POLICY, Settings, is_ours, read_settings
 from sagesched.plugin.table import HOOKS
 from sagesched.plugin.versions import SUPPORTED, advice, sglang_version
 
@@ -29,7 +29,7 @@ def hook_states() -> list[HookState]:
     return [HookState(hook, hook.problem()) for hook in HOOKS]
 
 
-def settings_in_force() -> Settings:
+def settings_in_force(policy: str = POLICY) -> Settings:
     """Read the settings and check that the policy can be in force with them.
 
     Raises:
@@ -39,14 +39,14 @@ def settings_in_force() -> Settings:
         settings = read_settings()
     except ValueError as error:
         raise NotInForceError(
-            f"--schedule-policy gittins: {error}\n`sagesched doctor` lists every setting."
+            f"--schedule-policy {policy}: {error}\n`sagesched doctor` lists every setting."
         ) from None
-    require_in_force(settings)
+    require_in_force(settings, policy)
     return settings
 
 
 def is_wanted(policy: str) -> bool:
-    """Whether a server of this ``--schedule-policy`` is to run our hooks: gittins, or a shadow.
+    """Whether a server of this ``--schedule-policy`` is to run our hooks: ours, or a shadow.
 
     Raises:
         NotInForceError: ``SAGESCHED_SHADOW`` does not go with the policy.
@@ -57,7 +57,7 @@ def is_wanted(policy: str) -> bool:
         raise NotInForceError(f"{error}.\n`sagesched doctor` lists every setting.") from None
 
 
-def require_in_force(settings: Settings) -> None:
+def require_in_force(settings: Settings, policy: str = POLICY) -> None:
     """Check release and hooks.
 
     Raises:
@@ -65,12 +65,12 @@ def require_in_force(settings: Settings) -> None:
     """
     version = sglang_version() or "unknown"
     if version not in SUPPORTED and not settings.allow_untested_sglang:
-        raise NotInForceError(f"--schedule-policy gittins: {advice(version)}")
+        raise NotInForceError(f"--schedule-policy {policy}: {advice(version)}")
     broken = [state for state in hook_states() if state.problem is not None]
     if broken:
         lines = [f"  {state.hook.target}: {state.problem}" for state in broken]
         raise NotInForceError(
-            "--schedule-policy gittins cannot be in force, so the server stops.\n"
+            f"--schedule-policy {policy} cannot be in force, so the server stops.\n"
             f"sagesched {__version__} on SGLang {version}; hooks not in force:\n"
             + "\n".join(lines)
             + f"\nInstall a tested SGLang ({', '.join(SUPPORTED)}), or serve with another "

@@ -155,7 +155,7 @@ def line(new: Counts, state: Any, oldest_wait: int) -> str:
     parked = 0 if state.parking is None else state.parking.parked
     waiting, backlog = (0, 0) if state.order is None else (len(state.order), state.order.backlog)
     parts = [
-        f"{'gittins' if state.in_force else 'looking on'}, dial {state.dial:g}",
+        f"{state.policy if state.in_force else 'looking on'}, dial {state.dial:g}",
         f"{ranked:.0f} requests ranked ({new['ranked', 'prior']:.0f} without a prediction)",
         f"{changed:.0f} of {passes:.0f} passes {would}out of arrival order",
         f"{new['admissions', 'ahead']:.0f} admitted ahead of an older one",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from sagesched.lengths import LengthDistribution
 from sagesched.predict.about import NOTHING_KNOWN, About
@@ -80,13 +81,16 @@ def answer_all(answers: Sequence[tuple[Prompt, LengthDistribution | None]]) -> N
     for loop, results in by_loop.items():
         # A closed loop raises RuntimeError: nobody waits any more.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_resolve, results)
+            loop.call_soon_threadsafe(_resolve, loop, iter(results))
 
 
-def _resolve(results: Sequence[tuple[Answer, LengthDistribution | None]]) -> None:
+def _resolve(
+    loop: asyncio.AbstractEventLoop, results: Iterator[tuple[Answer, LengthDistribution | None]]
+) -> None:
     """A few in a turn of the loop: whoever waits for an answer goes on in the next one."""
-    for answer, result in results[:ANSWERS_A_TURN]:
+    few = list(islice(results, ANSWERS_A_TURN))
+    for answer, result in few:
         if not answer.done():  # expired, or its request cancelled
             answer.set_result(result)
-    if rest := results[ANSWERS_A_TURN:]:
-        rest[0][0].get_loop().call_soon(_resolve, rest)
+    if len(few) == ANSWERS_A_TURN:
+        loop.call_soon(_resolve, loop, results)

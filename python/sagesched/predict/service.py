@@ -52,9 +52,12 @@ class PredictionService:
         self._missed = False
 
     async def predict(
-        self, key: str, text: Content, about: About = NOTHING_KNOWN
+        self, key: str, text: Content, about: About = NOTHING_KNOWN, waited_s: float = 0.0
     ) -> LengthDistribution | None:
         """Predict the output length of a prompt, and remember the prompt under `key`.
+
+        Args:
+            waited_s: what of the deadline has passed already.
 
         Returns:
             The distribution, or None: not ready yet, overloaded, over the deadline, an error in
@@ -63,7 +66,8 @@ class PredictionService:
         loop = asyncio.get_running_loop()
         answer: Answer = loop.create_future()
         # Nobody waits for the loading; these prompts are learned from, too.
-        patience = self._deadline_s if self.ready() and not self._is_behind() else 0.0
+        left = max(0.0, self._deadline_s - waited_s)
+        patience = left if self.ready() and not self._is_behind() else 0.0
         prompt = Prompt(key, text, time.monotonic() + patience, loop, answer, about)
         accepted = self._worker.queue.put(prompt, self._max_pending)
         if not (accepted and patience):

@@ -120,12 +120,12 @@ def _serve(options: argparse.Namespace, settings: Settings, token: str | None) -
     from prometheus_client import disable_created_metrics
     from threadpoolctl import threadpool_limits
 
+    from sagesched.asgi_server import listen, serve, url_of
     from sagesched.cost import CostModel
     from sagesched.lengths import LengthGrid
     from sagesched.predict.store.options import HistoryOptions
     from sagesched.predictor_service.app import create_app
     from sagesched.predictor_service.engine import Engine, EngineConfig
-    from sagesched.predictor_service.server import listen, serve, url_of
 
     file, capacity = settings.history_file, settings.history_records
     config = EngineConfig(

@@ -1,4 +1,4 @@
-"""Step-time presets: published shapes of models, data sheets of GPUs, and assumed efficiencies.
+"""Step-time presets: published shapes of models, data sheets of GPUs, and what is reached of them.
 
 Models, from the ``config.json`` and model card of each repository on Hugging Face; all bf16:
 
@@ -20,10 +20,11 @@ counts both):
 | h200 | H200 SXM | 141 GB | 4.8 TB/s | 989.4e12 | NVLink 4, 450 GB/s |
 | b200 | B200 SXM (HGX) | 180 GB | 8 TB/s | 2250e12 | NVLink 5, 900 GB/s |
 
-Assumptions, not measurements: an H100 reaches 3.0 of its 3.35 TB/s (90 %), 600e12 operations a
-second in the wide, short matrices of decoding (61 %) and 400e12 over a whole prefill (40 %); all
-GPUs reach the same shares. Links carry 70 % of their peak. A small all-reduce takes 10 us over
-NVLink, 30 us over PCIe. Every step has 1 ms of overhead.
+Shares of these that a pass reaches, from passes of Llama-3.1-8B's shape measured on an H100 and an
+H200 (``bench/results/gpu_step_time.md``) and carried over to the other GPUs: 90 % of the bandwidth,
+65 % of the operations in matrix products, 50 % in a prompt's attention, and 1 ms a pass in gaps.
+Links carry 70 % of their peak, and a small all-reduce takes 10 us over NVLink, 30 us over PCIe:
+assumed, not measured.
 """
 
 from __future__ import annotations
@@ -35,9 +36,7 @@ from sagesched.replay.roofline import Gpu, ModelShape, Roofline
 
 Named = TypeVar("Named")
 
-BANDWIDTH_SHARE = 3.0e12 / 3.35e12
-DECODE_SHARE = 6e14 / 989.4e12
-PREFILL_SHARE = 4e14 / 989.4e12
+BANDWIDTH_SHARE, PRODUCT_SHARE, ATTENTION_SHARE = 0.9, 0.65, 0.5
 LINK_SHARE = 0.7
 NVLINK_LATENCY_S, PCIE_LATENCY_S = 10e-6, 30e-6
 
@@ -49,13 +48,13 @@ STATIC_SHARE = 0.88
 def _gpu(
     name: str, memory: float, bandwidth: float, flops: float, link: float, latency_s: float
 ) -> Gpu:
-    """A GPU at the assumed shares of its data sheet's peaks."""
+    """A GPU at the shares above of its data sheet's peaks."""
     return Gpu(
         name=name,
         memory_bytes=memory,
         bandwidth=bandwidth * BANDWIDTH_SHARE,
-        decode_flops=flops * DECODE_SHARE,
-        prefill_flops=flops * PREFILL_SHARE,
+        product_flops=flops * PRODUCT_SHARE,
+        attention_flops=flops * ATTENTION_SHARE,
         link_bandwidth=link * LINK_SHARE,
         all_reduce_latency_s=latency_s,
     )

@@ -1,10 +1,11 @@
-"""Step times from first principles: the slower of moving bytes and computing, plus an overhead.
+"""Step times from first principles: the slower of moving bytes and computing, phase by phase.
 
 The roofline model (Williams, Waterman, Patterson, CACM 52(4), 2009) for one forward pass of a
-dense decoder. In a pass the weights are read once, whatever rides in it, and every decoding
-request reads its KV cache. What it leaves out: sampling, quantisation, speculative decoding,
-mixture-of-experts routing, KV reads of a prefill. Ratios between policies need less precision
-than absolute times do; for those, calibrate on the server itself (``sagesched calibrate``).
+dense decoder, whose phases follow one another: the matrix products, in which the weights are read
+once, whatever rides in them; the attention of decoding requests, which reads their KV cache; the
+attention of prompts, which computes. What it leaves out: sampling, quantisation, speculative
+decoding, mixture-of-experts routing. Ratios between policies need less precision than absolute
+times do; for those, calibrate on the server itself (``sagesched calibrate``).
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ class Gpu:
         name: for tables.
         memory_bytes: capacity.
         bandwidth: memory, bytes per second.
-        decode_flops: matrix multiplications with few rows, operations per second.
-        prefill_flops: a prompt's matrix multiplications and attention, operations per second.
+        product_flops: matrix products, operations per second.
+        attention_flops: attention of a prompt, operations per second.
         link_bandwidth: to the other GPUs of a tensor-parallel group, bytes per second, one way.
         all_reduce_latency_s: of a small all-reduce, seconds.
     """
@@ -77,8 +78,8 @@ class Gpu:
     name: str
     memory_bytes: float
     bandwidth: float
-    decode_flops: float
-    prefill_flops: float
+    product_flops: float
+    attention_flops: float
     link_bandwidth: float
     all_reduce_latency_s: float
 
@@ -89,14 +90,17 @@ class Roofline:
 
     Attributes:
         model, gpu: what is modelled.
-        overhead_s: of every pass: scheduling, kernel launches, sampling.
+        gaps_s: of every pass on the device: between kernels, and in small ones.
+        overhead_s: of every pass on the host, where the host does not work ahead; 0 unless set,
+            since it is the server's and not the GPU's.
         host_link: bytes per second at which moved KV passes between host and device; ``inf``
             makes it free. Each GPU of a group moves its share over a link of its own.
     """
 
     model: ModelShape
     gpu: Gpu
-    overhead_s: float = 1e-3
+    gaps_s: float = 1e-3
+    overhead_s: float = 0.0
     host_link: float = HOST_LINK
 
     @property
@@ -106,27 +110,21 @@ class Roofline:
 
     def seconds(self, step: Step) -> float:
         """Duration of a step."""
-        busy = max(self._memory_s(step), self._compute_s(step))
-        return self.overhead_s + busy + self._all_reduce_s(step) + self._move_s(step)
+        device = self._products_s(step) + self._attention_s(step) + self._all_reduce_s(step)
+        return self.overhead_s + self.gaps_s + device + self._move_s(step)
 
-    def _memory_s(self, step: Step) -> float:
-        """Weights once, and the KV cache of what decodes; split over the GPUs."""
-        moved = self.model.weight_bytes + self.model.kv_bytes * step.decode_kv_tokens
-        return moved / (self.gpu.bandwidth * self.model.gpus)
-
-    def _compute_s(self, step: Step) -> float:
-        """Two operations per weight and token, and attention, split over the GPUs.
-
-        Decode rows that ride along with a prefill are rows of its matrices and go at its rate.
-        The attention of rows that decode alone is bound by memory, and counted there.
-        """
+    def _products_s(self, step: Step) -> float:
+        """The weights read once, or two operations per weight and row; split over the GPUs."""
         rows = step.prefill_tokens + step.decode_requests
-        flops = 2.0 * self.model.parameters * rows
-        if not step.prefill_tokens:
-            return flops / (self.gpu.decode_flops * self.model.gpus)
-        pairs = step.prefill_attention + step.decode_kv_tokens
-        flops += self.model.attention_flops * pairs
-        return flops / (self.gpu.prefill_flops * self.model.gpus)
+        read = self.model.weight_bytes / self.gpu.bandwidth
+        computed = 2.0 * self.model.parameters * rows / self.gpu.product_flops
+        return max(read, computed) / self.model.gpus
+
+    def _attention_s(self, step: Step) -> float:
+        """What decodes reads its KV cache, a prompt computes; split over the GPUs."""
+        read = self.model.kv_bytes * step.decode_kv_tokens / self.gpu.bandwidth
+        computed = self.model.attention_flops * step.prefill_attention / self.gpu.attention_flops
+        return (read + computed) / self.model.gpus
 
     def _all_reduce_s(self, step: Step) -> float:
         """Two all-reduces a layer of every row's hidden state; a ring sends 2(g-1)/g of it."""

@@ -28,6 +28,8 @@ def set_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kw
 
     try:
         change = read_change(asked)
+        if change.in_force and change.policy != state.policy:
+            raise ControlError(f"this server was started with {state.policy}, not {change.policy}")
         state.switch(self.waiting_queue, in_force=change.in_force, dial=change.dial)
     except ControlError as error:
         logger.warning("sagesched: nothing was changed: %s", error)

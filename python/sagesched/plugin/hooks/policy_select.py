@@ -20,13 +20,13 @@ def validate_and_adjust_policy(
 
     if not is_wanted(policy):
         return original(self, policy, tree_cache, *args, **kwargs)
-    settings_in_force()
+    settings_in_force(policy)
     return original(self, "fcfs", tree_cache, *args, **kwargs)
 
 
 HOOK = Hook(
     target="sglang.srt.managers.schedule_policy.SchedulePolicy._validate_and_adjust_policy",
     fn=validate_and_adjust_policy,
-    reason="resolve the name gittins, verify every hook or stop the server",
+    reason="resolve the names gittins and larry, verify every hook or stop the server",
     parameters=("self", "policy", "tree_cache"),
 )

@@ -8,6 +8,7 @@ the request goes without one and the scheduler uses its prior.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from sagesched.plugin import fallback
@@ -73,10 +74,12 @@ async def predict(state: TokenizerState, manager: Any, request: Any) -> None:
     try:
         distribution, tenant = None, ""
         if is_traffic(manager, request):
+            came = time.monotonic()
             await state.turns.take()
+            waited = time.monotonic() - came
             content = prompt_content(manager.tokenizer, request)
             about = about_request(manager, request, state.tenant_source)
-            distribution = await state.service.predict(request.rid, content, about)
+            distribution = await state.service.predict(request.rid, content, about, waited)
             distribution = state.fitted(distribution, params, len(request.input_ids or ()))
             state.calibration.expect(str(request.rid), distribution)
             tenant = tenant_label(state.tenant_source, about.tenant)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.settings import POLICY
+from sagesched.plugin.settings import POLICIES
 
 
 def check_server_args(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     """Run SGLang's check, with ``fcfs`` in the place of ours."""
-    if self.schedule_policy != POLICY or not self.enable_priority_scheduling:
+    if self.schedule_policy not in POLICIES or not self.enable_priority_scheduling:
         return original(self, *args, **kwargs)
     before = getattr(self, "_resolved_overrides", None)
     beneath = ("sagesched", {"schedule_policy": "fcfs"})

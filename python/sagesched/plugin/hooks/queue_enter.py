@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.place import place_of
@@ -31,7 +31,7 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
         return result  # SGLang turned it away
     known = place_of(req) is not None
     wishes = Wishes() if known else _wishes(req)
-    predicted = None if known else _prediction(state.order.grid, req)
+    predicted = None if known else _prediction(state, req)
     try:
         limit = req.sampling_params.max_new_tokens
         state.order.enter(req, self.forward_ct, predicted, limit, wishes.opted_out)
@@ -71,10 +71,13 @@ def _wishes(req: Any) -> Wishes:
         return Wishes()
 
 
-def _prediction(grid: LengthGrid, req: Any) -> LengthDistribution | None:
+def _prediction(state: SchedulerState, req: Any) -> LengthDistribution | None:
     """Take the prediction out of the request; a malformed one counts and is ignored."""
+    if not state.predicts or state.order is None:
+        strip(req.sampling_params)  # a client wrote it
+        return None
     try:
-        return detach(req.sampling_params, grid)
+        return detach(req.sampling_params, state.order.grid)
     except Exception as error:
         fallback.report("malformed_prediction", error)
         return None

@@ -1,8 +1,8 @@
 """KV memory ran out while decoding: which requests keep running.
 
-Ours are kept in index order at their age of now, the worst index is retracted first; with priority
-scheduling the last class first. The index of
-running requests is computed only here, when a retraction happens.
+Under gittins they are kept in index order at their age of now, the worst index is retracted first;
+with priority scheduling the last class first. The index of running requests is computed only here,
+when a retraction happens. Larry leaves it to SGLang: of running requests it knows nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
     if not reqs or any(place_of(request) is None for request in reqs):
         return stock
     holder = reqs[0]._sagesched_place.holder
-    if holder is None or not holder.in_force:
+    if holder is None or not holder.in_force or not holder.predicts:
         return stock
+    if holder.memory is not None:
+        holder.memory.retracted()
     try:
         indices = running_indices(reqs)
         keys = [(r._sagesched_place.priority, x) for r, x in zip(reqs, indices, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
+from sagesched.plugin.settings import predicts
 
 
 def init(original: Any, self: Any, server_args: Any, *args: Any, **kwargs: Any) -> Any:
@@ -20,7 +21,9 @@ def init(original: Any, self: Any, server_args: Any, *args: Any, **kwargs: Any) 
         from sagesched.plugin.workers import prepare_workers
 
         require_supported_mode(server_args)
-        prepare_workers(settings_in_force())
+        settings = settings_in_force(server_args.schedule_policy)
+        if predicts(server_args.schedule_policy):
+            prepare_workers(settings)
     return original(self, server_args, *args, **kwargs)
 
 

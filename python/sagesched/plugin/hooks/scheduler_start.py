@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from sagesched._version import __version__
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
+from sagesched.plugin.adder import adder_class
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.hook import Hook
+from sagesched.plugin.larry import LarryOrder
+from sagesched.plugin.memory import Memory
 from sagesched.plugin.modes import require_supported_mode
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.parking import Limits, Parking
 from sagesched.plugin.releases import keeps_kv_of_unfinished
-from sagesched.plugin.settings import POLICY, is_ours, read_settings
+from sagesched.plugin.settings import (
+    FORECAST,
+    LARRY,
+    POLICIES,
+    POLICY,
+    Settings,
+    is_ours,
+    predicts,
+    read_settings,
+)
 from sagesched.plugin.state import STATE, SchedulerState
 from sagesched.plugin.timing import spent
 from sagesched.plugin.watch import Watch
@@ -32,27 +45,61 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     require_supported_mode(self.server_args)
     settings = read_settings()
     slots = self.max_running_requests
-    cost = settings.cost or CostModel.of_engine(self.max_total_num_tokens, slots)
-    grid = LengthGrid(self.model_config.context_len)
-    prior = LengthDistribution(grid, cold_start_pmf(grid))
-    sign = self.policy.priority_sign if self.enable_priority_scheduling else 0
+    policy = self.schedule_policy if self.schedule_policy in POLICIES else POLICY
+    make_order, what = (_larry if policy == LARRY else _gittins)(self, settings)
     if self.metrics_reporter.current_scheduler_metrics_enabled:
         metrics.enable()
     spent.on = True
     state = SchedulerState(
-        lambda dial: QueueOrder(prior, cost, dial, slots, sign),
-        lambda dial: _parking(self, slots, dial),
+        make_order,
+        lambda dial: _parking(self, slots, dial) if predicts(policy) else None,
         slots,
         settings.dial,
-        in_force=self.schedule_policy == POLICY,
+        policy,
+        in_force=self.schedule_policy == policy,
         watch=Watch(speaks=_is_first_rank()),
+        memory=_memory(self, settings) if predicts(policy) else None,
         preempts=self.enable_priority_preemption,
         checksum=OrderChecksum() if settings.debug_order else None,
     )
     setattr(self.policy, STATE, state)
-    what = "gittins in force" if state.in_force else "a shadow: looks on and changes nothing"
-    logger.info("sagesched %s: %s, dial %g, %s", __version__, what, settings.dial, cost)
+    if state.memory is not None:
+        adder = adder_class(self.get_prefill_adder_class(), state)
+        self.get_prefill_adder_class = lambda: adder
+    how = f"{policy} in force" if state.in_force else "a shadow: looks on and changes nothing"
+    logger.info("sagesched %s: %s, dial %g, %s", __version__, how, settings.dial, what)
     return result
+
+
+def _gittins(scheduler: Any, settings: Settings) -> tuple[Callable[[float], QueueOrder], str]:
+    """How to build its order for a dial, and what it is about."""
+    slots = scheduler.max_running_requests
+    cost = settings.cost or CostModel.of_engine(scheduler.max_total_num_tokens, slots)
+    grid = LengthGrid(scheduler.model_config.context_len)
+    prior = LengthDistribution(grid, cold_start_pmf(grid))
+    sign = _priority_sign(scheduler)
+    return lambda dial: QueueOrder(prior, cost, dial, slots, sign), str(cost)
+
+
+def _larry(scheduler: Any, settings: Settings) -> tuple[Callable[[float], QueueOrder], str]:
+    """The same for larry."""
+    pool = scheduler.max_total_num_tokens
+
+    def kv_use() -> float:
+        free = scheduler.token_to_kv_pool_allocator.available_size()
+        evictable = scheduler.tree_cache.evictable_size()
+        return float(1.0 - (free + evictable) / pool)
+
+    def processed_tokens() -> int:
+        return int(scheduler.processed_tokens_counter)
+
+    sign = _priority_sign(scheduler)
+    kv_use(), processed_tokens()  # a scheduler that has not got them is refused now
+    return lambda dial: LarryOrder(dial, kv_use, processed_tokens, sign), "predicting nothing"
+
+
+def _priority_sign(scheduler: Any) -> int:
+    return int(scheduler.policy.priority_sign) if scheduler.enable_priority_scheduling else 0
 
 
 def _is_first_rank() -> bool:
@@ -80,6 +127,24 @@ def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
     if not pays:
         return None
     return Parking(Limits.of_dial(dial, scheduler.max_total_num_tokens / slots))
+
+
+def _memory(scheduler: Any, settings: Settings) -> Memory | None:
+    """What forecasts the running batch's need from predicted lengths; None leaves it to SGLang."""
+    if settings.admission != FORECAST or not _reserves(scheduler):
+        return None
+    return Memory(LengthGrid(scheduler.model_config.context_len))
+
+
+def _reserves(scheduler: Any) -> bool:
+    """Whether SGLang lets us say what is kept free (0.5.20 does not), of one plain pool of KV."""
+    return (
+        hasattr(scheduler, "get_prefill_adder_class")
+        and not scheduler.is_hybrid_swa
+        and not scheduler.tree_cache.supports_mamba()
+        and scheduler.spec_algorithm.is_none()
+        and scheduler.server_args.pp_size == 1
+    )
 
 
 HOOK = Hook(

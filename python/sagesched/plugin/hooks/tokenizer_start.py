@@ -1,4 +1,8 @@
-"""Where the tokenizer process is wired: the prediction service starts with its manager."""
+"""Where the tokenizer process is wired: the prediction service starts with its manager.
+
+Where nothing is predicted (larry) this only verifies, and no other hook of that process does
+anything.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from sagesched.plugin import metrics
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.modes import require_supported_mode
-from sagesched.plugin.settings import Settings
+from sagesched.plugin.settings import Settings, predicts
 from sagesched.plugin.state import STATE, TokenizerState
 
 START_TIMEOUT_S = 120.0
@@ -31,8 +35,10 @@ def init(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
 
     if not is_wanted(self.server_args.schedule_policy):
         return result
-    settings = settings_in_force()
+    settings = settings_in_force(self.server_args.schedule_policy)
     require_supported_mode(self.server_args)
+    if not predicts(self.server_args.schedule_policy):
+        return result
     if self.enable_metrics:
         metrics.enable()
     setattr(self, STATE, make_state(settings, self))

@@ -1,4 +1,4 @@
-"""The process: a socket, a uvicorn server on it, and how it stops."""
+"""A process that serves HTTP: a socket, a uvicorn server on it, and how it stops."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import contextlib
 import signal
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
-
-from sagesched.predictor_service.guard import Guard
 
 GRACE_S = 5
 """Requests in progress may take so long after a signal to stop."""
@@ -40,17 +39,23 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: Guard, listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in progress and return."""
+def serve(
+    app: Any,
+    listening: socket.socket,
+    *,
+    grace_s: int = GRACE_S,
+    most_connections: int = MOST_CONNECTIONS,
+) -> None:
+    """Serve an ASGI application until SIGTERM or SIGINT, finish what is in progress, return."""
     config = uvicorn.Config(
         app,
         access_log=False,  # a client may write anything into a URL
         log_config=None,
         server_header=False,
         lifespan="on",
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=most_connections,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=grace_s,
     )
     _Server(config).run(sockets=[listening])
 

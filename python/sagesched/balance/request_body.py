@@ -1,0 +1,117 @@
+"""What a request's body tells before it is tokenized: length, prefix, text, limits.
+
+Bodies of SGLang's native and OpenAI routes, as dicts or as objects with the same names (Ray Serve
+LLM passes pydantic models). Nothing is checked here: the engine says what is wrong with a body.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sagesched.balance import Query
+
+BYTES_PER_TOKEN = 4.0
+"""Of English text under a vocabulary of 32,000 to 256,000; of other text there are fewer."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as far as its body tells.
+
+    Attributes:
+        prompt_tokens: counted where the body has token ids, else estimated from the text's bytes.
+        text: all text of the prompt, without what a chat template adds.
+        ids: token ids, where the body has them.
+        prompts: how many the body holds; they go to one replica together.
+    """
+
+    prompt_tokens: int
+    text: str
+    ids: Sequence[int]
+    prompts: int
+    model: str
+    max_new_tokens: int | None
+    temperature: float | None
+    structured: bool
+    tools: bool
+
+    def query(self, key: str, expected: float | None = None, high: float | None = None) -> Query:
+        """What the chooser is asked."""
+        prefix = self.ids or self.text.encode("utf-8", "replace")
+        return Query(key, self.prompt_tokens, prefix, expected, high)
+
+
+def read_body(body: Any, bytes_per_token: float = BYTES_PER_TOKEN) -> Asked:
+    """Read a body; what cannot be understood counts as empty."""
+    sampling = _get(body, "sampling_params")
+    prompts = list(_prompts(body))
+    text = "\n".join(part for part in prompts if isinstance(part, str))
+    ids = [token for part in prompts if not isinstance(part, str) for token in part]
+    size = len(text.encode("utf-8", "replace"))
+    limits = [
+        _get(sampling, "max_new_tokens"),
+        _get(body, "max_completion_tokens"),
+        _get(body, "max_tokens"),
+    ]
+    temperatures = [_get(sampling, "temperature"), _get(body, "temperature")]
+    return Asked(
+        prompt_tokens=len(ids) + math.ceil(size / bytes_per_token),
+        text=text,
+        ids=ids,
+        prompts=max(1, len(prompts)),
+        model=str(_get(body, "model") or ""),
+        max_new_tokens=next((n for n in limits if _is_number(n) and n >= 1), None),
+        temperature=next((t for t in temperatures if _is_number(t) and t >= 0), None),
+        structured=_structured(sampling) or _structured(body),
+        tools=bool(_get(body, "tools")),
+    )
+
+
+def _prompts(body: Any) -> Iterator[str | Sequence[int]]:
+    messages = _get(body, "messages")
+    if isinstance(messages, list):
+        yield "\n".join(part for message in messages for part in _content(message))
+        return
+    for name in ("input_ids", "text", "prompt", "input"):
+        value = _get(body, name)
+        if isinstance(value, str) or _are_ids(value):
+            yield value
+        elif isinstance(value, list):
+            yield from (part for part in value if isinstance(part, str) or _are_ids(part))
+        if value:
+            return
+
+
+def _content(message: Any) -> Iterator[str]:
+    """The texts of a chat message; images and other parts are not counted."""
+    content = _get(message, "content")
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(text := _get(part, "text"), str):
+                yield text
+
+
+def _structured(options: Any) -> bool:
+    names = ("json_schema", "regex", "ebnf", "structural_tag")
+    if any(_get(options, name) for name in names):
+        return True
+    wanted = _get(options, "response_format")
+    return wanted is not None and _get(wanted, "type") not in (None, "text")
+
+
+def _are_ids(value: Any) -> bool:
+    """The first tells for all: a body with other things among its ids is refused by the engine."""
+    return isinstance(value, list) and bool(value) and type(value[0]) is int
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _get(body: Any, name: str) -> Any:
+    return body.get(name) if isinstance(body, Mapping) else getattr(body, name, None)

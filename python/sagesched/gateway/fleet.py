@@ -1,0 +1,152 @@
+"""The replicas: their loads, their health, and the chooser that knows both."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from sagesched.balance import Chooser, ReplicaLoad
+from sagesched.balance.reported import LoadReader
+from sagesched.gateway.config import RouteConfig
+from sagesched.gateway.targets import Direct, Gateway
+
+logger = logging.getLogger("sagesched.route")
+
+
+@dataclass
+class Replica:
+    """One server. ``moved`` is when its load's time stamp last changed, monotonic seconds."""
+
+    index: int
+    url: str
+    reader: LoadReader = field(default_factory=LoadReader)
+    load: ReplicaLoad | None = None
+    healthy: bool = False
+    failures: int = 0
+    in_flight: int = 0
+    moved: float = 0.0
+
+
+class Fleet:
+    """Polls every replica and tells the chooser; an async context manager.
+
+    Args:
+        client: for the polls.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: RouteConfig,
+        chooser: Chooser,
+        client: httpx.AsyncClient,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.chooser = chooser
+        self.replicas = [Replica(i, url.rstrip("/")) for i, url in enumerate(config.replicas)]
+        self.targets: Direct | Gateway = (
+            Direct([replica.url for replica in self.replicas])
+            if config.gateway is None
+            else Gateway(config.gateway.rstrip("/"), config.replicas)
+        )
+        self._config = config
+        self._client = client
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+        for replica in self.replicas:
+            chooser.set_health(replica.index, False)
+
+    @property
+    def healthy(self) -> int:
+        """Replicas that get requests."""
+        return sum(replica.healthy for replica in self.replicas)
+
+    async def __aenter__(self) -> Fleet:
+        if isinstance(self.targets, Gateway):
+            await self._look_at_gateway(self.targets)
+            self._start(self._forever(self._look_at_gateway, self.targets))
+        await asyncio.gather(*(self.look(replica) for replica in self.replicas))
+        for replica in self.replicas:
+            self._start(self._forever(self.look, replica))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def look(self, replica: Replica) -> None:
+        """Read one load."""
+        try:
+            answer = await self._get(f"{replica.url}/v1/loads?include=core")
+            load = replica.reader.read(answer["loads"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            self._failed(replica, error)
+            return
+        now = self._clock()
+        if replica.load is None or load.sequence != replica.load.sequence:
+            replica.load, replica.moved = load, now
+            self.chooser.observe(replica.index, load)
+        replica.failures = 0
+        if replica.in_flight == 0 and replica.healthy:
+            replica.moved = now  # an idle engine need not report anything new
+        stalled = now - replica.moved > self._config.stall_s
+        reachable = self.targets.reachable(replica.index)
+        reason = "its load stands still" if stalled else "" if reachable else "not at the gateway"
+        self._set_health(replica, not reason, reason)
+
+    def refused(self, index: int) -> None:
+        """A connection was refused: no further request until a look succeeds."""
+        replica = self.replicas[index]
+        replica.failures = self._config.failures
+        self._set_health(replica, False, "connection refused")
+
+    def _failed(self, replica: Replica, error: Exception) -> None:
+        replica.failures += 1
+        replica.moved = self._clock()
+        refused = isinstance(error, httpx.ConnectError)
+        if refused or replica.failures >= self._config.failures:
+            self._set_health(replica, False, _what(error))
+
+    def _set_health(self, replica: Replica, healthy: bool, reason: str) -> None:
+        if healthy != replica.healthy:
+            replica.healthy = healthy
+            state = "gets requests" if healthy else f"gets no more requests: {reason}"
+            logger.warning("replica %d (%s) %s", replica.index, replica.url, state)
+        self.chooser.set_health(replica.index, healthy)
+
+    async def _look_at_gateway(self, gateway: Gateway) -> None:
+        try:
+            gateway.learn(await self._get(f"{self._config.gateway}/workers"))
+        except (httpx.HTTPError, ValueError, AttributeError) as error:
+            gateway.forget()
+            logger.warning("the gateway's list of workers cannot be read: %s", _what(error))
+
+    async def _get(self, url: str) -> Any:
+        key = self._config.api_key
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        answer = await self._client.get(url, headers=headers, timeout=self._config.poll_timeout_s)
+        return answer.raise_for_status().json()
+
+    async def _forever(self, look: Callable[[Any], Any], at: Any) -> None:
+        while True:
+            await asyncio.sleep(self._config.poll_s)
+            try:
+                await look(at)
+            except Exception:  # a poll must go on
+                logger.exception("a poll failed")
+
+    def _start(self, work: Any) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"status {error.response.status_code} from {error.request.url.path}"
+    return f"{type(error).__name__} {error}".strip()

@@ -1,0 +1,108 @@
+"""SGLang's ``PrefillAdder`` with our reserve in place of its own.
+
+It decides which waiting requests join the batch, best first, until memory or a pass's budget is
+spent. We change one number in it: the tokens kept free for what is still to be produced.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sagesched.plugin import fallback
+from sagesched.plugin.memory import all_known
+from sagesched.plugin.place import place_of
+from sagesched.plugin.state import SchedulerState
+
+
+def adder_class(stock: Any, state: SchedulerState) -> Any:
+    """A subclass of SGLang's class that asks ``state.memory``; stock where that is None.
+
+    Whatever fails in it ends it: from then on SGLang reserves as it always did.
+    """
+
+    class Adder(stock):  # type: ignore[misc]
+        _memory: Any = None
+        _reserve: tuple[Any, float] | None = None
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            running = kwargs.get("running_batch", args[3] if len(args) > 3 else None)
+            reserved = _started(state, running)
+            self._memory = None if reserved is None else state.memory
+            super().__init__(*args, **kwargs)
+            if reserved is not None:
+                self.memory_budget.total_offset += reserved
+
+        def _get_running_request_total_token_offset(self, req: Any) -> Any:
+            if self._memory is not None:
+                return 0
+            return super()._get_running_request_total_token_offset(req)
+
+        def add_chunked_req(self, req: Any) -> Any:
+            """A prompt that is half prefilled goes on, or waits until what runs has made room.
+
+            SGLang goes on in any case, trusting that thousands of tokens are free.
+            """
+            if self._memory is not None and self.running_batch is not None:
+                rest = len(req.full_untruncated_fill_ids) - req.prefix_len
+                chunk = min(rest, self.rem_chunk_tokens or rest)
+                room = self.memory_budget.remaining_current - self.per_req_token_overhead
+                if self.running_batch.reqs and room < chunk:
+                    self.rem_input_tokens = 0  # nobody else joins before it
+                    return req
+            return super().add_chunked_req(req)
+
+        def _select_prefill_admission(self, req: Any, *, total_tokens: int, **rest: Any) -> Any:
+            if self._memory is not None:
+                stock_tokens = self._swa_new_tokens(req)
+                place = place_of(req)
+                if place is not None and not req.output_ids:  # later its own KV is in the tree, too
+                    place.shared = req.prefix_len
+                total_tokens += round(self._more_for(req, stock_tokens)) - stock_tokens
+            return super()._select_prefill_admission(req, total_tokens=total_tokens, **rest)
+
+        def _update_prefill_budget(
+            self, prefix_len: int, extend_len: int, max_new_tokens: int, *args: Any, **kw: Any
+        ) -> None:
+            if self._memory is not None and max_new_tokens > 0:
+                request = self.can_run_list[-1]
+                max_new_tokens = round(self._more_for(request, max_new_tokens))
+                self._join(request)
+            super()._update_prefill_budget(prefix_len, extend_len, max_new_tokens, *args, **kw)
+
+        def _more_for(self, request: Any, stock_tokens: int) -> float:
+            """Never more than SGLang would reserve: what fits there fits here."""
+            try:
+                if place_of(request) is not None:
+                    return min(float(self._memory.more_for(request)), stock_tokens)
+            except Exception as error:
+                _give_up(state, error)
+            return stock_tokens
+
+        def _join(self, request: Any) -> None:
+            try:
+                if place_of(request) is not None:
+                    self._memory.join(request)
+            except Exception as error:
+                _give_up(state, error)
+
+    Adder.__name__ = Adder.__qualname__ = stock.__name__
+    return Adder
+
+
+def _started(state: SchedulerState, running: Any) -> float | None:
+    """What the running requests need; None where SGLang is to reserve as it does."""
+    if state.memory is None or not state.in_force or state.order is None:
+        return None
+    requests = [] if running is None else running.reqs
+    try:
+        if not all_known(requests):
+            return None
+        return state.memory.start(requests)
+    except Exception as error:
+        _give_up(state, error)
+        return None
+
+
+def _give_up(state: SchedulerState, error: Exception) -> None:
+    fallback.report("memory", error)
+    state.memory = None

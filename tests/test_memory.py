@@ -1,0 +1,235 @@
+"""KV memory that the running batch will still need: ``sagesched.plugin.memory``, ``adder``."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sagesched._core import MemoryForecast
+from sagesched.cost import CostModel
+from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin.adder import adder_class
+from sagesched.plugin.memory import MOST, Memory
+from sagesched.plugin.place import Place
+
+GRID = LengthGrid(2048)
+
+
+def point(tokens: int) -> Any:
+    """A length that is certain, to the bin."""
+    pmf = np.zeros(len(GRID))
+    pmf[GRID.bin_of(tokens)] = 1.0
+    return pmf
+
+
+def growth(pmf: Any, age: float, freeable: float, ahead: float) -> tuple[float, float]:
+    """Mean and variance of what one request holds more after so many steps, plainly."""
+
+    def longer(tokens: float) -> float:
+        left, total = 0.0, 0.0
+        for edge, mass in zip(GRID.edges, pmf, strict=True):
+            share = min(max((tokens - left) / (edge - left), 0.0), 1.0)
+            total += mass * (1.0 - share)
+            left = edge
+        return total
+
+    now = longer(age)
+    pareto = max(1.0, age) / (max(1.0, age) + ahead)
+    runs = min(1.0, longer(age + ahead) / now) if now > 1e-9 else pareto
+    apart = ahead + freeable
+    return runs * ahead - (1.0 - runs) * freeable, runs * (1.0 - runs) * apart**2
+
+
+holders = st.lists(
+    st.tuples(
+        st.lists(st.floats(0.0, 1.0), min_size=len(GRID), max_size=len(GRID)).filter(sum),
+        st.integers(0, 3000),
+        st.integers(0, 3000),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(holders, st.sampled_from([0.0, 1.0, 2.5]))
+def test_the_peak_is_that_of_a_plain_sum(batch: list[Any], deviations: float) -> None:
+    batch = [(np.array(pmf) / sum(pmf), age, own) for pmf, age, own in batch]
+    steps = sorted({2.0**k * x for k in range(12) for x in (1.0, 1.5)} - {1.5})
+    sums = np.array([np.sum([growth(*holder, step) for holder in batch], axis=0) for step in steps])
+    expected = max(0.0, *(sums[:, 0] + deviations * np.sqrt(sums[:, 1])))
+    forecast = MemoryForecast(GRID.edges)
+    forecast.start(*map(list, zip(*batch, strict=True)))
+    assert forecast.peak(deviations) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    alone = MemoryForecast(GRID.edges)
+    alone.start(*map(list, zip(*batch[:-1], strict=True)) if batch[1:] else ([], [], []))
+    assert alone.peak_with(*batch[-1], deviations) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    alone.add(*batch[-1])
+    assert alone.peak(deviations) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_one_that_ends_before_the_peak_makes_room_for_it() -> None:
+    forecast = MemoryForecast(GRID.edges)
+    forecast.start([point(1024)], [0.0], [0.0])
+    alone = forecast.peak(0.0)
+    assert 512 <= alone <= 1024
+    forecast.add(point(8), 0.0, 400.0)
+    assert forecast.peak(0.0) == pytest.approx(alone - 400.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (([point(3)], [-1.0], [0.0]), ValueError),
+        (([point(3)], [0.0], [float("nan")]), ValueError),
+        (([point(3)], [0.0], []), ValueError),
+        (([point(3)[:-1]], [0.0], [0.0]), ValueError),
+        (([[1.0] * len(GRID)], [0.0], [0.0]), TypeError),
+    ],
+)
+def test_bad_batches_are_refused_and_change_nothing(arguments: Any, error: Any) -> None:
+    forecast = MemoryForecast(GRID.edges)
+    forecast.start([point(64)], [0.0], [0.0])
+    before = forecast.peak(1.0)
+    with pytest.raises(error):
+        forecast.start(*arguments)
+    assert forecast.peak(1.0) == before > 0
+
+
+@pytest.mark.parametrize("edges", [[], [0.0, 1.0], [2.0, 1.0], [1.0, float("inf")]])
+def test_bad_edges_are_refused(edges: list[float]) -> None:
+    with pytest.raises(ValueError, match="edges"):
+        MemoryForecast(edges)
+
+
+def request(length: int, prompt: int = 100, age: int = 0, shared: int = 0) -> Any:
+    """One with a place."""
+    place = Place(0, 0, LengthDistribution(GRID, point(length)), CostModel())
+    place.shared = shared
+    return SimpleNamespace(
+        origin_input_ids=[0] * prompt,
+        output_ids=[0] * age,
+        prefix_len=shared,
+        full_untruncated_fill_ids=[0] * (prompt + age),
+        sampling_params=SimpleNamespace(max_new_tokens=2000, ignore_eos=False),
+        _sagesched_place=place,
+    )
+
+
+def test_a_retraction_raises_the_reserve_and_it_fades() -> None:
+    memory = Memory(GRID)
+    running = [request(500)]
+    before = memory.start(running)
+    memory.retracted()
+    assert memory.start(running) > 1.3 * before
+    for _ in range(20):
+        memory.retracted()
+    assert memory.margin == MOST
+    for _ in range(3000):
+        after = memory.start(running)
+    assert after == pytest.approx(before)
+
+
+class Stock:
+    """The parts of SGLang's ``PrefillAdder`` that ours builds on."""
+
+    def __init__(self, running_batch: Any, free: int) -> None:
+        self.memory_budget = SimpleNamespace(total_offset=0.0, remaining_current=free)
+        self.running_batch = running_batch
+        self.can_run_list: list[Any] = []
+        self.rem_chunk_tokens, self.rem_input_tokens = 512, 10_000
+        self.per_req_token_overhead = 1
+        self.went_on = 0
+        self.memory_budget.total_offset += sum(
+            self._get_running_request_total_token_offset(r) for r in running_batch.reqs
+        )
+
+    def _get_running_request_total_token_offset(self, req: Any) -> float:
+        return 0.5 * (req.sampling_params.max_new_tokens - len(req.output_ids))
+
+    def _swa_new_tokens(self, req: Any) -> int:
+        return int(req.sampling_params.max_new_tokens) - len(req.output_ids)
+
+    def _select_prefill_admission(self, req: Any, *, total_tokens: int) -> int:
+        return total_tokens
+
+    def _update_prefill_budget(self, prefix: int, extend: int, new: int) -> None:
+        self.memory_budget.total_offset += extend + new
+
+    def add_chunked_req(self, req: Any) -> Any:
+        self.went_on += 1
+        return None
+
+
+def adder(state: Any, running: list[Any], free: int = 10_000) -> Any:
+    """Ours over `Stock`."""
+    return adder_class(Stock, state)(running_batch=SimpleNamespace(reqs=running), free=free)
+
+
+@pytest.fixture
+def state() -> Any:
+    """As much of ``SchedulerState`` as it looks at."""
+    return SimpleNamespace(memory=Memory(GRID), in_force=True, order=object())
+
+
+def test_what_is_kept_free_follows_the_predictions(state: Any) -> None:
+    ours = adder(state, [request(50), request(50)])
+    assert 64 <= ours.memory_budget.total_offset <= 100  # SGLang: 2,000
+    candidate = request(50)
+    total = ours._select_prefill_admission(candidate, total_tokens=100 + 2000)
+    assert 100 <= total <= 200
+    ours.can_run_list.append(candidate)
+    before = ours.memory_budget.total_offset
+    ours._update_prefill_budget(0, 100, 2000)
+    assert ours.memory_budget.total_offset - before == total
+
+
+@pytest.mark.parametrize("why", ["off", "not in force", "no order", "a stranger runs"])
+def test_otherwise_it_is_sglang_s_own(state: Any, why: str) -> None:
+    running = [request(50)]
+    if why == "off":
+        state.memory = None
+    elif why == "not in force":
+        state.in_force = False
+    elif why == "no order":
+        state.order = None
+    else:
+        running.append(SimpleNamespace(sampling_params=running[0].sampling_params, output_ids=[]))
+    ours = adder(state, running)
+    assert ours.memory_budget.total_offset == 1000 * len(running)
+    assert ours._select_prefill_admission(request(50), total_tokens=2100) == 2100
+    assert ours.add_chunked_req(request(50)) is None
+
+
+def test_an_error_leaves_sglang_s_own(state: Any) -> None:
+    class Broken(Memory):
+        def start(self, running: Any) -> float:
+            raise MemoryError
+
+    state.memory = Broken(GRID)
+    assert adder(state, [request(50)]).memory_budget.total_offset == 1000
+    assert state.memory is None
+
+
+def test_an_error_in_the_middle_of_a_pass_reserves_what_sglang_would(state: Any) -> None:
+    ours = adder(state, [request(50)])
+    candidate = request(50)
+    candidate._sagesched_place.distribution = None
+    assert ours._select_prefill_admission(candidate, total_tokens=2100) == 2100
+    assert state.memory is None
+
+
+def test_a_half_prefilled_prompt_waits_for_room_and_nobody_passes_it(state: Any) -> None:
+    chunked = request(50, prompt=2000)
+    ours = adder(state, [request(50)], free=300)
+    assert ours.add_chunked_req(chunked) is chunked
+    assert (ours.went_on, ours.rem_input_tokens) == (0, 0)
+    for running, free in (([request(50)], 600), ([], 300)):  # room; nobody who could make any
+        ours = adder(state, running, free=free)
+        assert ours.add_chunked_req(chunked) is None
+        assert ours.went_on == 1

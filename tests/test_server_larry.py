@@ -1,0 +1,101 @@
+"""``--schedule-policy larry`` on a real server: order, no prediction, switching, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from cpu_engine.server import EngineServer
+from sagesched.cli import main
+from sagesched.plugin.wire import PRIVATE_KEY
+
+from .test_server_operating import exported, fallbacks
+from .test_server_order import one_slot, serve_behind_blockers
+from .traffic import Job, post, serving_order
+
+pytestmark = pytest.mark.server
+
+MIXED = "LSLLSLSSLS"
+
+
+ROUND = itertools.count()
+
+
+def sized_jobs(**extra: dict[str, object]) -> list[Job]:
+    """Requests with small (S) and large (L) prompts that are in no cache; the large ones have the
+    shorter answers."""
+    turn = next(ROUND)
+    return [
+        Job(
+            f"{kind}{i}",
+            f"{turn} {i} Say it." if kind == "S" else f"{turn} {i} " + "Many words in a row, " * 40,
+            20 if kind == "S" else 5,
+            dict(extra) or None,
+        )
+        for i, kind in enumerate(MIXED)
+    ]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EngineServer]:
+    with one_slot("larry", "--enable-metrics", env={"SAGESCHED_DIAL": "inf"}) as started:
+        yield started
+
+
+def kinds(server: EngineServer, jobs: list[Job] | None = None) -> str:
+    done = serve_behind_blockers(server.url, jobs or sized_jobs())
+    return "".join(name[0] for name in serving_order(done))
+
+
+def test_small_prompts_are_served_first_without_any_prediction(server: EngineServer) -> None:
+    assert kinds(server) == "SSSSSLLLLL"
+    found = exported(server.url)
+    assert fallbacks(found) == {}
+    assert found["sagesched_in_force"] == 1
+    assert found['sagesched_admissions_total{turn="ahead"}'] >= 1
+    assert found['sagesched_ranked_requests_total{source="prior"}'] >= 10
+    assert not any("predictions_total" in name and value for name, value in found.items())
+    log = server.log_path.read_text()
+    assert "larry in force" in log
+    assert "predicting with the embedder" not in log
+
+
+def test_what_a_client_writes_in_our_fields_is_dropped(server: EngineServer) -> None:
+    """A forged prediction neither moves a request nor is counted as an error."""
+    jobs = sized_jobs(custom_params={PRIVATE_KEY: [1.0], "__sagesched_tenant": "me"})
+    assert kinds(server, jobs) == "SSSSSLLLLL"
+    assert fallbacks(exported(server.url)) == {}
+
+
+def test_switched_to_stock_and_back(
+    server: EngineServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["switch", server.url, "--policy", "fcfs"]) == 0
+    assert kinds(server) == MIXED
+    assert main(["switch", server.url, "--policy", "larry", "--dial", "inf"]) == 0
+    assert re.search(r"replica 0: larry, dial inf, order kept up", capsys.readouterr().out)
+    assert kinds(server) == "SSSSSLLLLL"
+    assert fallbacks(exported(server.url)) == {}
+
+
+def test_it_cannot_become_gittins(server: EngineServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["switch", server.url, "--policy", "gittins"]) == 1
+    assert "refused" in capsys.readouterr().err
+    values = {"sagesched_gittins": 1, "sagesched_larry": 1}
+    answer = asyncio.run(post(server.url + "/set_internal_state", {"server_args": values}))
+    assert answer == (200, [False])
+    assert main(["switch", server.url, "--dial", str(math.inf)]) == 0
+    assert "larry, dial inf" in capsys.readouterr().out
+
+
+def test_tensor_parallel_ranks_agree() -> None:
+    """Two real ranks, each by its own KV use and token counts; they would hang if they differed."""
+    with one_slot("larry", "--tp-size", "2", env={"SAGESCHED_DIAL": "inf"}) as server:
+        done = serve_behind_blockers(server.url, sized_jobs())
+        order = "".join(job.name[0] for job in sorted(done, key=lambda job: job.done))
+        assert order == "SSSSSLLLLL"
