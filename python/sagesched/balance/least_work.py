@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sagesched.balance.books import Account
 from sagesched.balance.counted import Counted
 from sagesched.balance.kinds import Query
 from sagesched.balance.prefixed import Prefixed
@@ -23,14 +24,26 @@ class ShortestPredicted(Counted):
 
     def choose(self, query: Query) -> int:
         """Fewest tokens."""
-        return min(self._candidates(), key=self._work)
+        size = self._mean_size()
+        return min(self._candidates(), key=lambda index: self._work(index, size))
 
-    def _work(self, index: int) -> float:
+    def _mean_size(self) -> float:
+        """Tokens of an open request."""
+        accounts = self._books.accounts
+        count = sum(len(account.open) for account in accounts)
+        known = sum(_tokens(account) for account in accounts)
+        return known / count if count else UNKNOWN_OUTPUT
+
+    def _work(self, index: int, size: float) -> float:
         account = self._books.accounts[index]
-        known = account.prompt + account.output
-        known += UNKNOWN_OUTPUT * (len(account.open) - account.predicted)
-        count = len(account.open)
-        return known * self._requests(index) / count if count else float(self._requests(index))
+        unknown = self._requests(index) - len(account.open)
+        return _tokens(account) + max(0, unknown) * size
+
+
+def _tokens(account: Account) -> float:
+    return (
+        account.prompt + account.output + UNKNOWN_OUTPUT * (len(account.open) - account.predicted)
+    )
 
 
 class Oracle(Prefixed):
@@ -38,8 +51,8 @@ class Oracle(Prefixed):
 
     Args:
         replicas: how many there are.
-        work_s: says it of a replica, in seconds, with a request added of whose prompt it has to
-            compute so many tokens.
+        truth: says it of a replica, with a request added of whose prompt it has to compute so
+            many tokens.
         tree_blocks: memory bound of the prefix table, per replica.
 
     Raises:
@@ -52,15 +65,21 @@ class Oracle(Prefixed):
         self,
         replicas: int,
         *,
-        work_s: Callable[[int, float], float] | None = None,
+        truth: Callable[[int, float], float] | None = None,
         tree_blocks: int = 65_536,
     ) -> None:
-        if work_s is None:
-            raise ValueError("chooser oracle is for a replay: it needs the true work left")
-        self._work_s = work_s
+        if truth is None:
+            raise ValueError(f"chooser {self.name} is for a replay: it needs the true lengths")
+        self._truth = truth
         super().__init__(replicas, tree_blocks=tree_blocks)
 
     def choose(self, query: Query) -> int:
         """The least work."""
         uncached = self._uncached(query)
-        return min(self._candidates(), key=lambda index: self._work_s(index, uncached[index]))
+        return min(self._candidates(), key=lambda index: self._truth(index, uncached[index]))
+
+
+class OracleStart(Oracle):
+    """The replica that would truly start the request soonest: what SAL estimates."""
+
+    name = "oracle_start"

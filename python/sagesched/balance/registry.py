@@ -9,7 +9,7 @@ from typing import Any
 from sagesched.balance.at_random import PowerOfTwo, Random
 from sagesched.balance.base import Chooser
 from sagesched.balance.cache_aware import CacheAware
-from sagesched.balance.least_work import Oracle, ShortestPredicted
+from sagesched.balance.least_work import Oracle, OracleStart, ShortestPredicted
 from sagesched.balance.round_robin import RoundRobin
 from sagesched.balance.sal import Sal, SalConstants, SalPrompt
 from sagesched.balance.totals import TotalRequests, TotalTokens
@@ -18,7 +18,7 @@ _KINDS: dict[str, type[Chooser]] = {
     kind.name: kind
     for kind in (
         Sal, SalPrompt, RoundRobin, Random, PowerOfTwo, TotalRequests, TotalTokens, CacheAware,
-        ShortestPredicted, Oracle,
+        ShortestPredicted, Oracle, OracleStart,
     )
 }  # fmt: skip
 _SEEDED = (Random, PowerOfTwo)
@@ -57,7 +57,7 @@ def make_chooser(name: str, replicas: int, *, seed: int = 0, **constants: Any) -
     if kind in (Sal, SalPrompt):
         own = {key: arguments.pop(key) for key in list(arguments) if key in _SAL_NAMES}
         arguments["constants"] = SalConstants(**own)
-    if kind in (RoundRobin, Random, TotalRequests, TotalTokens, Oracle):
+    if kind in (RoundRobin, Random, TotalRequests, TotalTokens, Oracle, OracleStart):
         arguments.pop("answers", None)  # they do not depend on it
     try:
         return kind(replicas, **arguments)

@@ -29,10 +29,10 @@ class SalConstants:
         tree_blocks: memory bound of the prefix table, per replica.
     """
 
-    output: float = 256.0
+    output: float = 512.0
     prefill_per_s: float = 10_000.0
     release_share: float = 0.1
-    blend: float = 0.1
+    blend: float = 0.3
     fullness: float = 2.0
     tree_blocks: int = 65_536
 

@@ -60,6 +60,12 @@ class Harness:
             chosen.append(part)
         return chosen
 
+    def run_replicas(self, requests: Iterable[TraceRequest], **more: Any) -> RunResult:
+        """See `cluster.harness.replay_replicas`."""
+        from sagesched.replay.cluster.harness import replay_replicas
+
+        return replay_replicas(self, requests, **more)
+
     def run(
         self,
         requests: Iterable[TraceRequest],

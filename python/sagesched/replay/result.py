@@ -137,6 +137,16 @@ class Row:
     lower_bound_mean_ttlt_s: float
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """See `label`."""
+        return label(self.policy, str(self.extra.get("balance", "")))
+
+
+def label(policy: str, balance: str) -> str:
+    """A line of the tables: a policy, and how requests are sent to several replicas of it."""
+    return f"{policy}, {balance}" if balance else policy
+
 
 def summarise(
     result: RunResult,
@@ -147,10 +157,12 @@ def summarise(
     seed: int,
     lower_bound_mean_ttlt_s: float,
     skip: float = 0.0,
+    balance: str = "",
 ) -> Row:
     """The row of a run.
 
     Args:
+        balance: how requests were sent to replicas; empty for one engine.
         skip: share of the first arrivals whose times do not count (the warm-up), 0..1; counts
             and rates are of the whole run.
 
@@ -194,5 +206,6 @@ def summarise(
             "cut": result.cut,
             "fallbacks": result.fallbacks,
             "digest": result.digest,
+            **({"balance": balance, "sent": list(result.sent)} if balance else {}),
         },
     )

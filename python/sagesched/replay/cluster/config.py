@@ -42,6 +42,13 @@ class ClusterConfig:
         """How many."""
         return len(self.pools)
 
+    def shares(self) -> dict[int, float]:
+        """For each pool size the summed speeds of the replicas that have it."""
+        found: dict[int, float] = {}
+        for pool, speed in zip(self.pools, self.speeds, strict=True):
+            found[pool] = found.get(pool, 0.0) + speed
+        return found
+
     def engines(self, engine: EngineConfig) -> list[EngineConfig]:
         """[replicas] theirs."""
         return [replace(engine, pool_tokens=pool) for pool in self.pools]

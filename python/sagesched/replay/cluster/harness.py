@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from sagesched.balance import Chooser, make_chooser
 from sagesched.balance.registry import reads_predictions
 from sagesched.replay.cluster.config import Balance, ClusterConfig
-from sagesched.replay.cluster.oracle import work_left_s
+from sagesched.replay.cluster.oracle import start_s, work_left
 from sagesched.replay.cluster.replica import ReplicaRun
 from sagesched.replay.cluster.run import ClusterRun
 from sagesched.replay.control import environment
@@ -18,6 +18,9 @@ from sagesched.replay.recorder import Recorder
 from sagesched.replay.result import RunResult
 from sagesched.replay.steptime import StepTime
 from sagesched.replay.trace import TraceRequest, checked
+
+TRUTHS = {"oracle": work_left, "oracle_start": start_s}
+"""What the choosers are told that only a replay has."""
 
 
 def replay_replicas(
@@ -70,11 +73,12 @@ def replay_replicas(
 
 def _chooser(run: ClusterRun, cluster: ClusterConfig, balance: Balance) -> Chooser:
     constants = dict(balance.constants)
+    if balance.name in TRUTHS:
+        truth = TRUTHS[balance.name]
 
-    def work_s(index: int, uncached: float) -> float:
-        assert run.coming is not None  # it is being sent
-        return work_left_s(run.replicas[index], run.coming, uncached)
+        def asked(index: int, uncached: float) -> float:
+            assert run.coming is not None  # it is being sent
+            return truth(run.replicas[index], run.coming, uncached)
 
-    if balance.name == "oracle":
-        constants["work_s"] = work_s
+        constants["truth"] = asked
     return make_chooser(balance.name, cluster.replicas, seed=cluster.seed, **constants)
