@@ -122,7 +122,7 @@ def test_a_dead_replicas_cache_is_forgotten() -> None:
 
 
 def test_memory_is_bounded_for_callers_that_never_say_finished() -> None:
-    """With reports only, what was sent is dropped two reports later, and the table has its limit."""
+    """What was sent is dropped two reports later, and the table has its limit."""
     chooser = make_chooser("sal", 2, answers=False, tree_blocks=50)
     for number in range(2000):
         query = Query(f"r{number}", 640, [number] * 640)

@@ -31,8 +31,18 @@ def chooser_names() -> list[str]:
 
 
 def reads_predictions(name: str) -> bool:
-    """Whether a chooser of that name looks at predicted lengths."""
-    return _KINDS[name].reads_predictions
+    """Whether a chooser of that name looks at predicted lengths.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return _kind(name).reads_predictions
+
+
+def _kind(name: str) -> type[Chooser]:
+    if name not in _KINDS:
+        raise ValueError(f"unknown chooser {name!r}; choose from {', '.join(_KINDS)}")
+    return _KINDS[name]
 
 
 def make_chooser(name: str, replicas: int, *, seed: int = 0, **constants: Any) -> Chooser:
@@ -48,9 +58,7 @@ def make_chooser(name: str, replicas: int, *, seed: int = 0, **constants: Any) -
     Raises:
         ValueError: an unknown name or constant, or fewer than one replica.
     """
-    if name not in _KINDS:
-        raise ValueError(f"unknown chooser {name!r}; choose from {', '.join(_KINDS)}")
-    kind: Callable[..., Chooser] = _KINDS[name]
+    kind: Callable[..., Chooser] = _kind(name)
     arguments = dict(constants)
     if kind in _SEEDED:
         arguments["seed"] = seed
