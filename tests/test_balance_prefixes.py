@@ -55,7 +55,8 @@ def test_the_table_knows_the_longest_common_prefix(
             )
             for replica in range(3)
         ]
-        assert table.matches(blocks_of(asked)) == expected
+        found = table.matches(blocks_of(asked))
+        assert [found.get(replica, 0) for replica in range(3)] == expected
 
 
 @settings(max_examples=30, deadline=None)
@@ -84,8 +85,8 @@ def test_a_small_cache_forgets_what_a_large_one_keeps() -> None:
         table.insert(index, blocks_of(first))
         table.insert(index, blocks_of(second))
     # Of the older prompt the deepest blocks went first, as leaves go first in a radix tree.
-    assert table.matches(blocks_of(first)) == [1, 3]
-    assert table.matches(blocks_of(second)) == [3, 3]
+    assert table.matches(blocks_of(first)) == {0: 1, 1: 3}
+    assert table.matches(blocks_of(second)) == {0: 3, 1: 3}
 
 
 def test_bytes_and_tokens_of_any_kind() -> None:

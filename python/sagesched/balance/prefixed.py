@@ -19,12 +19,15 @@ class Prefixed(Counted):
 
     def __init__(self, replicas: int, *, answers: bool = True, tree_blocks: int = 65_536) -> None:
         self._table = PrefixTable(tree_blocks)
+        self._asked: tuple[Query, list[int], list[float]] | None = None
         super().__init__(replicas, answers=answers)
 
     def sent(self, index: int, query: Query) -> None:
         """Into the books and the table."""
         super().sent(index, query)
-        self._table.insert(index, blocks_of(query.prefix))
+        _, blocks, _ = self._look_up(query)
+        self._table.insert(index, blocks)
+        self._asked = None
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Into the books."""
@@ -35,6 +38,7 @@ class Prefixed(Counted):
         super().set_health(index, ok)
         if not ok:
             self._table.forget(index)
+            self._asked = None
 
     def _report(self, index: int, load: ReplicaLoad) -> bool:
         """Whether it was news."""
@@ -45,12 +49,22 @@ class Prefixed(Counted):
 
     def _uncached(self, query: Query) -> list[float]:
         """[replicas] prompt tokens that each would have to compute."""
-        length = block_count(query.prefix)
-        if not length:
-            return [float(query.prompt_tokens)] * self.replicas
-        depths = self._table.matches(blocks_of(query.prefix))
-        # The last token is always computed.
-        return [max(1.0, query.prompt_tokens * (1 - depth / length)) for depth in depths]
+        return self._look_up(query)[2]
+
+    def _look_up(self, query: Query) -> tuple[Query, list[int], list[float]]:
+        """Its blocks, too; kept from `choose` to `sent`."""
+        if self._asked is not None and self._asked[0] is query:
+            return self._asked
+        blocks = blocks_of(query.prefix)
+        tokens = query.prompt_tokens
+        uncached = [float(tokens)] * self.replicas
+        if blocks:
+            length = block_count(query.prefix)
+            for index, depth in self._table.matches(blocks).items():
+                # The last token is always computed.
+                uncached[index] = max(1.0, tokens * (1 - depth / length))
+        self._asked = query, blocks, uncached
+        return self._asked
 
     def _entry(self, index: int, query: Query) -> Sent:
         entry = super()._entry(index, query)
@@ -60,7 +74,9 @@ class Prefixed(Counted):
     def _added(self, index: int) -> None:
         super()._added(index)
         self._table.add()
+        self._asked = None
 
     def _removed(self, replicas: int) -> None:
         super()._removed(replicas)
         self._table.cut(replicas)
+        self._asked = None
