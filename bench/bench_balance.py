@@ -96,7 +96,8 @@ class Bench:
         )
         with pool:
             for seed in self.seeds:
-                self._do(pool, [one for case in cases for one in self._saturations(case, seed)])
+                wanted = [one for case in cases for one in self._saturations(case, seed)]
+                self._do(pool, list({str(key): (task, key) for task, key in wanted}.values()))
                 for case in cases:
                     self._do(pool, list(self._runs(case, seed)))
 
