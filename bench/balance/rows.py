@@ -75,15 +75,18 @@ class Cell:
 CELLS = (
     Cell("hetero", "hetero", (0.0, 1.0)),
     Cell("cluster", "cluster", (0.0, 1.0)),
-    Cell("chat", "chat", (0.0, 1.0)),
+    Cell("chat", "chat", (0.0, 1.0), n=2024),
     Cell(
         "mooncake", "mooncake", (0.0, 1.0), n=3000, pools=(400_000,) * 8, slots=256,
         context=131_072, about="8 replicas of 400k/256",
     ),
-    Cell("slow", "hetero", (1.0,), speeds=(*(1.0,) * 7, 0.4), about="one of 8 at 0.4 of the speed"),
     Cell(
-        "uneven", "hetero", (1.0,), pools=(*(15_000,) * 4, *(45_000,) * 4),
+        "slow", "hetero", (1.0,), n=2000, speeds=(*(1.0,) * 7, 0.4),
+        about="8 replicas of 30k/128, one at 0.4 of the speed",
+    ),
+    Cell(
+        "uneven", "hetero", (1.0,), n=2000, pools=(*(15_000,) * 4, *(45_000,) * 4),
         about="4 replicas of 15k, 4 of 45k",
     ),
-    Cell("stale", "hetero", (0.1, 5.0)),
+    Cell("stale", "hetero", (0.1, 5.0), n=2000),
 )  # fmt: skip
