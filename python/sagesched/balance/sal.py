@@ -28,6 +28,8 @@ class SalConstants:
         blend: weight of a new report in the smoothed rates, 0..1.
         fullness: seconds of waiting that a pool held full counts for: among replicas that would
             start a request at once the emptiest is chosen, and later ones find room.
+        reuse: how much more than any other token a prompt token counts there that is not cached at
+            the replica: kept a second time, it drives out what others would have found.
         tree_blocks: memory bound of the prefix table, per replica.
     """
 
@@ -36,6 +38,7 @@ class SalConstants:
     release_share: float = 0.1
     blend: float = 0.3
     fullness: float = 2.0
+    reuse: float = 15.0
     tree_blocks: int = 65_536
 
 
@@ -65,7 +68,8 @@ class Sal(Prefixed):
         tokens to prefill before it and of it, its cached prefix taken off / prefill rate
         + what the queue and it need beyond the free KV memory / release rate
         or, if later, the slots that are missing / rate at which they come free
-        + fullness * share of the pool that is held or asked for.
+        + fullness * share of the pool that is held or asked for, the request's own tokens to
+        prefill counted ``reuse`` times.
 
     Args:
         replicas: how many there are.
@@ -147,6 +151,7 @@ class Sal(Prefixed):
         slots = max(0, load.running + queued + 1 - load.max_running)
         slots_s = slots * load.used_tokens / max(1, load.running) * release_s
         base_s = prefill * token_s + held * fullness_s
+        token_s += (known.reuse - 1.0) * fullness_s
         return base_s, token_s, held - capacity, release_s, slots_s, fullness_s
 
     def _output_of(self, account: Account) -> float:
