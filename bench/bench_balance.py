@@ -156,14 +156,11 @@ class Bench:
     def _key(self, case: Case, seed: int, method: str) -> dict[str, Any]:
         # These hear nothing.
         delay = None if method == "round_robin" or method.startswith("oracle") else case.delay_s
-        return {"method": method, **self._common(case), "seed": seed, "delay": delay}
+        common = self._common(case) | {"chooser": _chooser_code(method.startswith("sal"))}
+        return {"method": method, **common, "seed": seed, "delay": delay}
 
     def _common(self, case: Case) -> dict[str, Any]:
-        return {
-            "cell": _cell(case.cell),
-            "code": self.origin.codes["fcfs"],
-            "choosers": _choosers(),
-        }
+        return {"cell": _cell(case.cell), "code": self.origin.codes["fcfs"]}
 
     def rows(self, case: Case, method: str) -> dict[int, Row]:
         """What was found, by seed."""
@@ -224,9 +221,10 @@ class Bench:
 
 
 @cache
-def _choosers() -> str:
-    """Digest of the sources of the library."""
-    files = sorted((REPOSITORY / "python" / "sagesched" / "balance").glob("*.py"))
+def _chooser_code(sal: bool) -> str:
+    """Digest of the sources of the library; for other methods without those of SAL."""
+    folder = REPOSITORY / "python" / "sagesched" / "balance"
+    files = [file for file in sorted(folder.glob("*.py")) if sal or file.name != "sal.py"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
