@@ -8,7 +8,7 @@ import os
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.replay.backend import BoundInputs, StepTimeSpec, WorkloadSpec
 from sagesched.replay.cli import add_arguments
+from sagesched.replay.cluster.config import Balance, ClusterConfig
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.policies.base import Policy
 from sagesched.replay.result import RunResult, Timeline
@@ -131,6 +132,20 @@ class FakeHarness:
         trace = list(requests)
         starts = _serve(trace, shortest="shortest" in policy)
         return _result(trace, np.array(starts), policy)
+
+    def run_replicas(
+        self,
+        requests: Iterable[TraceRequest],
+        *,
+        cluster: ClusterConfig,
+        balance: Balance,
+        **more: Any,
+    ) -> RunResult:
+        """As if one did all, as fast as they are."""
+        fast = cluster.replicas if balance.name != "random" else 1.0
+        slower = [replace(one, arrival_s=one.arrival_s * fast) for one in requests]
+        result = self.run(slower, **more)
+        return replace(result, sent=(len(slower),) * cluster.replicas)
 
 
 def _serve(trace: list[TraceRequest], shortest: bool) -> list[float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sagesched.replay.cluster.config import Balance, ClusterConfig
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.policies.base import Policy
 from sagesched.replay.result import RunResult
@@ -43,7 +44,7 @@ class MovedTokens:
 
 @dataclass(frozen=True)
 class Job:
-    """Arguments of ``Harness.run``, as they travel to the process."""
+    """Arguments of ``Harness.run`` or ``run_replicas``, as they travel to the process."""
 
     requests: Sequence[TraceRequest]
     policy: str = "fcfs"
@@ -52,6 +53,8 @@ class Job:
     step_time: Any = EvenSteps()
     max_output_tokens: int = 2048
     short_cut: bool = True
+    cluster: ClusterConfig | None = None
+    balance: Balance = field(default_factory=lambda: Balance("round_robin"))
 
 
 class Raises(Policy):
@@ -108,13 +111,16 @@ def _build(config: EngineConfig) -> None:
 def _run(job: Job) -> RunResult:
     from sagesched.replay.predictors import make_predictions
 
-    result: RunResult = _harness.run(
+    run, more = _harness.run, {"short_cut": job.short_cut}
+    if job.cluster is not None:
+        run, more = _harness.run_replicas, {"cluster": job.cluster, "balance": job.balance}
+    result: RunResult = run(
         iter(job.requests),
         policy=job.policy,
         step_time=job.step_time,
         predictions=make_predictions(job.predictor, None, _harness.grid),  # type: ignore[arg-type]
         settings=job.settings,
         max_output_tokens=job.max_output_tokens,
-        short_cut=job.short_cut,
+        **more,
     )
     return result

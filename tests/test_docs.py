@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TUNING = ROOT / "docs" / "tuning.md"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/kernel.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/kernel.md", "docs/balance.md"])
 def test_python_blocks_run(name: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks

@@ -47,24 +47,41 @@ class CheckedRuns:
             WrongRunError: an output is not exactly as long as it must be, a request is missing, or
                 the policy raised an error and stock order took its place.
         """
-        arrived = 0
-
-        def counted() -> Iterator[TraceRequest]:
-            nonlocal arrived
-            for request in requests:
-                arrived += 1
-                yield request
-
+        counted = _Counted(requests)
         result = self._harness.run(
-            counted(),
+            iter(counted),
             policy=policy,
             step_time=step_time,
             predictions=predictions,
             settings=settings,
             max_output_tokens=max_output_tokens,
         )
-        check_result(result, arrived, max_output_tokens)
+        check_result(result, counted.arrived, max_output_tokens)
         return result
+
+    def run_replicas(
+        self, requests: Iterable[TraceRequest], *, max_output_tokens: int, **more: Any
+    ) -> RunResult:
+        """As the harness does it; raises as `run`."""
+        counted = _Counted(requests)
+        result = self._harness.run_replicas(
+            iter(counted), max_output_tokens=max_output_tokens, **more
+        )
+        check_result(result, counted.arrived, max_output_tokens)
+        return result
+
+
+class _Counted:
+    """Requests, and how many there were."""
+
+    def __init__(self, requests: Iterable[TraceRequest]) -> None:
+        self._requests = requests
+        self.arrived = 0
+
+    def __iter__(self) -> Iterator[TraceRequest]:
+        for request in self._requests:
+            self.arrived += 1
+            yield request
 
 
 def check_result(result: RunResult, arrived: int, max_output_tokens: int) -> None:

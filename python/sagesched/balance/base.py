@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from sagesched.balance.kinds import NoReplica, Query, ReplicaLoad
 
@@ -17,7 +18,9 @@ class Chooser(ABC):
         replicas: how many there are, at least 1; all healthy at first.
     """
 
-    name = ""
+    name: ClassVar[str] = ""
+    reads_predictions: ClassVar[bool] = False
+    """Whether it looks at the predicted length of a query."""
 
     def __init__(self, replicas: int) -> None:
         self._healthy: list[bool] = []

@@ -37,6 +37,7 @@ class CacheAware(Counted):
     ) -> None:
         self._threshold, self._imbalance, self._ratio = threshold, imbalance, ratio
         self._table = PrefixTable(tree_blocks)
+        self._asked: tuple[Query, list[int]] | None = None
         super().__init__(replicas, answers=answers)
 
     def choose(self, query: Query) -> int:
@@ -46,15 +47,21 @@ class CacheAware(Counted):
         low, high = counts[fewest], max(counts.values())
         if high - low > self._imbalance and high > low * self._ratio:
             return fewest
-        depths = self._table.matches(blocks_of(query.prefix))
-        best = max(counts, key=lambda index: (depths[index], -counts[index]))
+        depths = self._table.matches(self._blocks_of(query))
+        best = max(counts, key=lambda index: (depths.get(index, 0), -counts[index]))
         length = block_count(query.prefix)
-        return best if length and depths[best] > self._threshold * length else fewest
+        return best if length and depths.get(best, 0) > self._threshold * length else fewest
 
     def sent(self, index: int, query: Query) -> None:
         """Into the table, too."""
         super().sent(index, query)
-        self._table.insert(index, blocks_of(query.prefix))
+        self._table.insert(index, self._blocks_of(query))
+
+    def _blocks_of(self, query: Query) -> list[int]:
+        """Kept from `choose` to `sent`."""
+        if self._asked is None or self._asked[0] is not query:
+            self._asked = query, blocks_of(query.prefix)
+        return self._asked[1]
 
     def _added(self, index: int) -> None:
         super()._added(index)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sagesched.balance.books import Account
 from sagesched.balance.counted import Counted
 from sagesched.balance.kinds import Query
+from sagesched.balance.prefixed import Prefixed
 
 UNKNOWN_OUTPUT = 256.0
 """Tokens, where no length is predicted."""
@@ -18,25 +20,40 @@ class ShortestPredicted(Counted):
     """
 
     name = "shortest_predicted"
+    reads_predictions = True
 
     def choose(self, query: Query) -> int:
         """Fewest tokens."""
-        return min(self._candidates(), key=self._work)
+        size = self._mean_size()
+        return min(self._candidates(), key=lambda index: self._work(index, size))
 
-    def _work(self, index: int) -> float:
+    def _mean_size(self) -> float:
+        """Tokens of an open request."""
+        accounts = self._books.accounts
+        count = sum(len(account.open) for account in accounts)
+        known = sum(_tokens(account) for account in accounts)
+        return known / count if count else UNKNOWN_OUTPUT
+
+    def _work(self, index: int, size: float) -> float:
         account = self._books.accounts[index]
-        known = account.prompt + account.output
-        known += UNKNOWN_OUTPUT * (len(account.open) - account.predicted)
-        count = len(account.open)
-        return known * self._requests(index) / count if count else float(self._requests(index))
+        unknown = self._requests(index) - len(account.open)
+        return _tokens(account) + max(0, unknown) * size
 
 
-class Oracle(Counted):
+def _tokens(account: Account) -> float:
+    return (
+        account.prompt + account.output + UNKNOWN_OUTPUT * (len(account.open) - account.predicted)
+    )
+
+
+class Oracle(Prefixed):
     """The replica with the least true work left, which only a replay can know.
 
     Args:
         replicas: how many there are.
-        work_s: says it of each replica, in seconds of its own time, with the request added.
+        truth: says it of a replica, with a request added of whose prompt it has to compute so
+            many tokens.
+        tree_blocks: memory bound of the prefix table, per replica.
 
     Raises:
         ValueError: there is nobody to ask.
@@ -45,13 +62,24 @@ class Oracle(Counted):
     name = "oracle"
 
     def __init__(
-        self, replicas: int, *, work_s: Callable[[int, Query], float] | None = None
+        self,
+        replicas: int,
+        *,
+        truth: Callable[[int, float], float] | None = None,
+        tree_blocks: int = 65_536,
     ) -> None:
-        if work_s is None:
-            raise ValueError("chooser oracle is for a replay: it needs the true work left")
-        self._work_s = work_s
-        super().__init__(replicas)
+        if truth is None:
+            raise ValueError(f"chooser {self.name} is for a replay: it needs the true lengths")
+        self._truth = truth
+        super().__init__(replicas, tree_blocks=tree_blocks)
 
     def choose(self, query: Query) -> int:
         """The least work."""
-        return min(self._candidates(), key=lambda index: self._work_s(index, query))
+        uncached = self._uncached(query)
+        return min(self._candidates(), key=lambda index: self._truth(index, uncached[index]))
+
+
+class OracleStart(Oracle):
+    """The replica that would truly start the request soonest: what SAL estimates."""
+
+    name = "oracle_start"

@@ -72,17 +72,19 @@ class PrefixTable:
         while used:
             self._drop(index, used.popitem()[0])
 
-    def matches(self, blocks: Sequence[int]) -> list[int]:
-        """[replicas] how many of the blocks, from the first on, each has seen."""
-        depths = [0] * len(self._used)
-        holders = (1 << len(self._used)) - 1
+    def matches(self, blocks: Sequence[int]) -> dict[int, int]:
+        """How many of the blocks, from the first on, each replica has seen that has seen any."""
+        if not blocks:
+            return {}
+        depths: dict[int, int] = {}
+        holders = self._holders.get(blocks[0], 0)
         for depth, number in enumerate(blocks):
             still = holders & self._holders.get(number, 0)
             if still != holders:
                 _note(depths, holders & ~still, depth)
-                if not still:
-                    return depths
                 holders = still
+            if not still:
+                return depths
         _note(depths, holders, len(blocks))
         return depths
 
@@ -107,7 +109,7 @@ class PrefixTable:
             del self._holders[number]
 
 
-def _note(depths: list[int], replicas: int, depth: int) -> None:
+def _note(depths: dict[int, int], replicas: int, depth: int) -> None:
     while replicas:
         lowest = replicas & -replicas
         depths[lowest.bit_length() - 1] = depth

@@ -9,7 +9,7 @@ from typing import Any
 from sagesched.balance.at_random import PowerOfTwo, Random
 from sagesched.balance.base import Chooser
 from sagesched.balance.cache_aware import CacheAware
-from sagesched.balance.least_work import Oracle, ShortestPredicted
+from sagesched.balance.least_work import Oracle, OracleStart, ShortestPredicted
 from sagesched.balance.round_robin import RoundRobin
 from sagesched.balance.sal import Sal, SalConstants, SalPrompt
 from sagesched.balance.totals import TotalRequests, TotalTokens
@@ -18,7 +18,7 @@ _KINDS: dict[str, type[Chooser]] = {
     kind.name: kind
     for kind in (
         Sal, SalPrompt, RoundRobin, Random, PowerOfTwo, TotalRequests, TotalTokens, CacheAware,
-        ShortestPredicted, Oracle,
+        ShortestPredicted, Oracle, OracleStart,
     )
 }  # fmt: skip
 _SEEDED = (Random, PowerOfTwo)
@@ -28,6 +28,21 @@ _SAL_NAMES = frozenset(field.name for field in fields(SalConstants))
 def chooser_names() -> list[str]:
     """What `make_chooser` knows."""
     return list(_KINDS)
+
+
+def reads_predictions(name: str) -> bool:
+    """Whether a chooser of that name looks at predicted lengths.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return _kind(name).reads_predictions
+
+
+def _kind(name: str) -> type[Chooser]:
+    if name not in _KINDS:
+        raise ValueError(f"unknown chooser {name!r}; choose from {', '.join(_KINDS)}")
+    return _KINDS[name]
 
 
 def make_chooser(name: str, replicas: int, *, seed: int = 0, **constants: Any) -> Chooser:
@@ -43,16 +58,14 @@ def make_chooser(name: str, replicas: int, *, seed: int = 0, **constants: Any) -
     Raises:
         ValueError: an unknown name or constant, or fewer than one replica.
     """
-    if name not in _KINDS:
-        raise ValueError(f"unknown chooser {name!r}; choose from {', '.join(_KINDS)}")
-    kind: Callable[..., Chooser] = _KINDS[name]
+    kind: Callable[..., Chooser] = _kind(name)
     arguments = dict(constants)
     if kind in _SEEDED:
         arguments["seed"] = seed
     if kind in (Sal, SalPrompt):
         own = {key: arguments.pop(key) for key in list(arguments) if key in _SAL_NAMES}
         arguments["constants"] = SalConstants(**own)
-    if kind in (RoundRobin, Random, TotalRequests, TotalTokens, Oracle):
+    if kind in (RoundRobin, Random, TotalRequests, TotalTokens, Oracle, OracleStart):
         arguments.pop("answers", None)  # they do not depend on it
     try:
         return kind(replicas, **arguments)

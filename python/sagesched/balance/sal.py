@@ -3,22 +3,23 @@
 A **reconstruction**. Of SAL (arXiv 2410.17840) we know the abstract and summaries: it is
 token-aware, and it sends a request to the replica that will start it soonest, given the tokens that
 are queued and the KV memory that is free. The formula below, the constants and everything about
-stale reports, predictions and prefixes are ours, and not measured yet against other choosers.
+stale reports, predictions and prefixes are ours; the constants were chosen by measurement, and
+``bench/results/balance.md`` compares it with other choosers.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sagesched.balance.books import Account, Sent
-from sagesched.balance.counted import Counted
 from sagesched.balance.kinds import Query, ReplicaLoad
-from sagesched.balance.prefix_table import PrefixTable, block_count, blocks_of
+from sagesched.balance.prefixed import Prefixed
 
 
 @dataclass(frozen=True)
 class SalConstants:
-    """First guesses; all can be given to `make_chooser`.
+    """What measurement chose; all can be given to `make_chooser`.
 
     Attributes:
         output: tokens a request is taken to hold beside its prompt where no length is predicted.
@@ -27,14 +28,17 @@ class SalConstants:
         blend: weight of a new report in the smoothed rates, 0..1.
         fullness: seconds of waiting that a pool held full counts for: among replicas that would
             start a request at once the emptiest is chosen, and later ones find room.
+        reuse: how much more than any other token a prompt token counts there that is not cached at
+            the replica: kept a second time, it drives out what others would have found.
         tree_blocks: memory bound of the prefix table, per replica.
     """
 
-    output: float = 256.0
+    output: float = 512.0
     prefill_per_s: float = 10_000.0
     release_share: float = 0.1
-    blend: float = 0.1
+    blend: float = 0.3
     fullness: float = 2.0
+    reuse: float = 15.0
     tree_blocks: int = 65_536
 
 
@@ -46,7 +50,17 @@ class Rates:
     prefill_per_s: float = 0.0
 
 
-class Sal(Counted):
+Estimate = tuple[float, float, float, float, float, float]
+"""Of one replica what does not depend on the request, kept until something changes there: seconds
+before it; seconds per uncached token of its prompt; tokens beyond the memory before it, negative if
+some is free; seconds that freeing a token takes; seconds until a slot is free; seconds that a token
+it will hold counts for as fullness."""
+
+UNREPORTED_S = 0.01
+"""What a request counts for that was sent to a replica which has reported nothing yet."""
+
+
+class Sal(Prefixed):
     """Least estimated time until the start; see the module for what it is and is not.
 
     Of a replica with reported ``load`` and what was sent since, the time is
@@ -54,7 +68,8 @@ class Sal(Counted):
         tokens to prefill before it and of it, its cached prefix taken off / prefill rate
         + what the queue and it need beyond the free KV memory / release rate
         or, if later, the slots that are missing / rate at which they come free
-        + fullness * share of the pool that is held or asked for.
+        + fullness * share of the pool that is held or asked for, the request's own tokens to
+        prefill counted ``reuse`` times.
 
     Args:
         replicas: how many there are.
@@ -64,6 +79,7 @@ class Sal(Counted):
     """
 
     name = "sal"
+    reads_predictions = True
 
     def __init__(
         self,
@@ -75,55 +91,68 @@ class Sal(Counted):
     ) -> None:
         self.constants = constants or SalConstants()
         self._predicted = predicted
-        self._table = PrefixTable(self.constants.tree_blocks)
         self._rates: list[Rates] = []
-        super().__init__(replicas, answers=answers)
+        self._estimates: list[Estimate | None] = []
+        super().__init__(replicas, answers=answers, tree_blocks=self.constants.tree_blocks)
 
     def choose(self, query: Query) -> int:
-        """The soonest start."""
+        """The soonest start; the first of equals."""
         uncached = self._uncached(query)
-        return min(self._candidates(), key=lambda i: (self._start_s(i, query, uncached[i]), i))
+        output = self._own_output(query)
+        best, soonest = -1, math.inf
+        for index in self._candidates():
+            estimate = self._estimates[index]
+            if estimate is None:
+                estimate = self._estimates[index] = self._estimate(index)
+            base_s, token_s, over, release_s, slots_s, fullness_s = estimate
+            new = uncached[index]
+            need = new + output
+            missing = max(slots_s, (over + need) * release_s)
+            start_s = base_s + new * token_s + missing + need * fullness_s
+            if start_s < soonest:
+                best, soonest = index, start_s
+        return best
 
     def sent(self, index: int, query: Query) -> None:
-        """Into the books and the prefix table."""
+        """Into the books and the table."""
         super().sent(index, query)
-        self._table.insert(index, blocks_of(query.prefix))
+        self._estimates[index] = None
+
+    def finished(self, key: str) -> None:
+        """Out of the books."""
+        entry = self._books.finished(key)
+        if entry is not None:
+            self._estimates[entry.index] = None
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Into the books; its rates are smoothed."""
-        if not self._books.observe(index, load):
+        if not self._report(index, load):
             return
         rates, blend = self._rates[index], self.constants.blend
-        self._table.limit(index, load.capacity_tokens)
         rates.release_per_s = _smoothed(rates.release_per_s, load.release_per_s, blend)
         rates.prefill_per_s = _smoothed(rates.prefill_per_s, load.prefill_per_s, blend)
+        self._estimates[index] = None
 
-    def set_health(self, index: int, ok: bool) -> None:
-        """What an unhealthy replica had cached is forgotten."""
-        super().set_health(index, ok)
-        if not ok:
-            self._table.forget(index)
-
-    def _start_s(self, index: int, query: Query, uncached: float) -> float:
+    def _estimate(self, index: int) -> Estimate:
         account = self._books.accounts[index]
         load = account.load
         known, rates = self.constants, self._rates[index]
         unseen = account.unseen(self._books.answers)
-        prefill = uncached + account.newest_uncached(unseen)
-        prefill_per_s = rates.prefill_per_s or known.prefill_per_s
+        prefill = account.newest_uncached(unseen)
+        token_s = 1.0 / (rates.prefill_per_s or known.prefill_per_s)
         if load is None:  # nothing is known of its memory
-            return prefill / prefill_per_s + known.fullness * unseen / 256
+            return prefill * token_s + unseen * UNREPORTED_S, token_s, 0.0, 0.0, 0.0, 0.0
         prefill += load.waiting_uncached_tokens
         queued = load.waiting + unseen
-        need = prefill + queued * self._output_of(account) + self._own_output(query)
+        held = load.used_tokens + prefill + queued * self._output_of(account)
         capacity = max(1, load.capacity_tokens)
-        release = rates.release_per_s or known.release_share * capacity
-        missing = max(0.0, load.used_tokens + need - capacity) / release
-        slots = load.running + queued + 1 - load.max_running
-        if slots > 0 and load.running:
-            missing = max(missing, slots * load.used_tokens / load.running / release)
-        fullness = known.fullness * (load.used_tokens + need) / capacity
-        return prefill / prefill_per_s + missing + fullness
+        release_s = 1.0 / (rates.release_per_s or known.release_share * capacity)
+        fullness_s = known.fullness / capacity
+        slots = max(0, load.running + queued + 1 - load.max_running)
+        slots_s = slots * load.used_tokens / max(1, load.running) * release_s
+        base_s = prefill * token_s + held * fullness_s
+        token_s += (known.reuse - 1.0) * fullness_s
+        return base_s, token_s, held - capacity, release_s, slots_s, fullness_s
 
     def _output_of(self, account: Account) -> float:
         """Mean of the open requests of a replica."""
@@ -136,18 +165,8 @@ class Sal(Counted):
             return query.expected_output
         return self.constants.output
 
-    def _uncached(self, query: Query) -> list[float]:
-        """[replicas] prompt tokens that each would have to compute."""
-        length = block_count(query.prefix)
-        if not length:
-            return [float(query.prompt_tokens)] * self.replicas
-        depths = self._table.matches(blocks_of(query.prefix))
-        # The last token is always computed.
-        return [max(1.0, query.prompt_tokens * (1 - depth / length)) for depth in depths]
-
     def _entry(self, index: int, query: Query) -> Sent:
         entry = super()._entry(index, query)
-        entry.uncached = self._uncached(query)[index]
         if not self._predicted:
             entry.output = float("nan")
         return entry
@@ -155,18 +174,18 @@ class Sal(Counted):
     def _added(self, index: int) -> None:
         super()._added(index)
         self._rates.append(Rates())
-        self._table.add()
+        self._estimates.append(None)
 
     def _removed(self, replicas: int) -> None:
         super()._removed(replicas)
-        del self._rates[replicas:]
-        self._table.cut(replicas)
+        del self._rates[replicas:], self._estimates[replicas:]
 
 
 class SalPrompt(Sal):
     """SAL that never looks at predictions."""
 
     name = "sal-prompt"
+    reads_predictions = False
 
     def __init__(
         self, replicas: int, *, answers: bool = True, constants: SalConstants | None = None

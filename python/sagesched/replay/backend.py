@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sagesched.lengths import LengthGrid
+from sagesched.replay.cluster.config import Balance, ClusterConfig
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.result import RunResult
 from sagesched.replay.steptime import StepTime, as_scheduled
@@ -84,6 +85,21 @@ class Runs(Protocol):
         max_output_tokens: int,
     ) -> RunResult:
         """Replay a trace under a policy."""
+        ...
+
+    def run_replicas(
+        self,
+        requests: Iterable[TraceRequest],
+        *,
+        cluster: ClusterConfig,
+        balance: Balance,
+        policy: str,
+        step_time: StepTime,
+        predictions: Any,
+        settings: Mapping[str, float] | None,
+        max_output_tokens: int,
+    ) -> RunResult:
+        """Replay a trace over several replicas."""
         ...
 
 

@@ -63,6 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overlap", action=yes_no, help="SGLang's overlap schedule (no)")
     add("--page-size", type=int, help="KV page size, tokens (1)")
     add("--conservativeness", type=float, help="SGLang's schedule conservativeness (1.0)")
+    replicas = parser.add_argument_group("replicas (docs/balance.md)")
+    add = replicas.add_argument
+    add("--replicas", type=int, help="several of the engine, each with the scheduler of its own")
+    add("--balance", help="which replica gets a request: names, such as "
+        "round_robin,total_requests,total_tokens,sal,oracle (round_robin)")  # fmt: skip
+    add("--load-delay", type=float, metavar="SECONDS", help="how old everything is that the "
+        "choice knows of a replica (0)")  # fmt: skip
+    add("--gap-cv", type=float, metavar="CV", help="the same as --arrivals gamma:CV")
+    add("--speeds", help="of the replicas, such as 1,1,1,0.5; repeated as needed (1)")
+    add("--pools", help="KV pools of the replicas, tokens; repeated as needed (--pool)")
     output = parser.add_argument_group("output")
     add = output.add_argument
     add("--report", metavar="FILE.html", help="write a report to look at")

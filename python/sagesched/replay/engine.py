@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -92,8 +93,13 @@ def require_sglang() -> None:
         ) from error
 
 
-def build_scheduler(config: EngineConfig) -> tuple[Any, Seams]:
+def build_scheduler(config: EngineConfig, *, another: bool = False) -> tuple[Any, Seams]:
     """A scheduler under fcfs, with the installed plug-ins loaded as in a server.
+
+    Args:
+        config: the engine.
+        another: there is one in this process already; it shares its process groups, which SGLang
+            makes once, and in which nobody else is.
 
     Raises:
         RuntimeError: SGLang cannot be imported.
@@ -114,10 +120,23 @@ def build_scheduler(config: EngineConfig) -> tuple[Any, Seams]:
         )
         ports = PortArgs.init_new(args)
         publish(args, role="scheduler", ranks=ranks)
-        scheduler = _scheduler_class(seams)(args, ports)
+        with _groups_that_are_there() if another else nullcontext():
+            scheduler = _scheduler_class(seams)(args, ports)
     scheduler._war_barrier_enabled = False  # as SGLang sets it where there is no CUDA stream
     _spare_what_nobody_reads(scheduler, seams)
     return scheduler, seams
+
+
+@contextmanager
+def _groups_that_are_there() -> Iterator[None]:
+    from sglang.srt.distributed import bootstrap
+
+    stock = bootstrap.init_parallel_runtime
+    bootstrap.init_parallel_runtime = lambda **_: None
+    try:
+        yield
+    finally:
+        bootstrap.init_parallel_runtime = stock
 
 
 def _spare_what_nobody_reads(scheduler: Any, seams: Seams) -> None:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sagesched.lengths import LengthGrid
 from sagesched.replay.control import environment
-from sagesched.replay.engine import EngineConfig, build_scheduler
+from sagesched.replay.engine import EngineConfig, Seams, build_scheduler
 from sagesched.replay.policies.registry import policy_class
 from sagesched.replay.predictors import Predictions
 from sagesched.replay.result import RunResult
 from sagesched.replay.run import Run
 from sagesched.replay.steptime import StepTime
 from sagesched.replay.trace import TraceRequest, checked
+
+
+@dataclass(frozen=True)
+class Part:
+    """One scheduler of several in a process, as `Run` wants it."""
+
+    config: EngineConfig
+    grid: LengthGrid
+    scheduler: Any
+    seams: Seams
 
 
 class Harness:
@@ -29,6 +41,30 @@ class Harness:
         self.scheduler, self.seams = build_scheduler(self.config)
         gc.collect()
         gc.freeze()  # for good: the collector need not walk through SGLang again in every run
+        self._parts: list[Part] = [Part(self.config, self.grid, self.scheduler, self.seams)]
+
+    def parts(self, configs: Sequence[EngineConfig]) -> list[Part]:
+        """A scheduler of each configuration, the first for ``configs[0]``; kept for later runs."""
+        spare = list(self._parts)
+        chosen = []
+        for config in configs:
+            part = next((part for part in spare if part.config == config), None)
+            if part is None:
+                scheduler, seams = build_scheduler(config, another=True)
+                part = Part(config, LengthGrid(config.context), scheduler, seams)
+                self._parts.append(part)
+                gc.collect()
+                gc.freeze()
+            else:
+                spare.remove(part)
+            chosen.append(part)
+        return chosen
+
+    def run_replicas(self, requests: Iterable[TraceRequest], **more: Any) -> RunResult:
+        """See `cluster.harness.replay_replicas`."""
+        from sagesched.replay.cluster.harness import replay_replicas
+
+        return replay_replicas(self, requests, **more)
 
     def run(
         self,
@@ -61,7 +97,8 @@ class Harness:
         made.check_settings(settings or {})
         if made.uses == "distribution" and predictions is None:
             raise ValueError(f"policy {policy} needs predictions, none were given")
+        known = predictions if made.uses == "distribution" else None
         own = dict(settings or {})
-        run = Run(self, made, own, step_time, predictions, max_output_tokens, short_cut)
+        run = Run(self, made, own, step_time, known, max_output_tokens, short_cut)
         with environment(made, settings or {}):
             return run.go(checked(requests, "trace"))

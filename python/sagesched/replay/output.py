@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sagesched.replay.cluster.config import ClusterConfig
 from sagesched.replay.result import Row
 from sagesched.replay.session import Session
 
@@ -20,6 +22,7 @@ def settings_of(session: Session) -> dict[str, Any]:
         "step_time": plan.step_time_name,
         **asdict(plan.scenario.engine),
         "warmup": plan.scenario.warmup,
+        **(_cluster(plan.scenario.cluster, plan.balances) if plan.scenario.cluster else {}),
         "policies": list(plan.policies),
         "predictors": dict(plan.predictors),
         "policy_settings": {name: dict(of) for name, of in plan.policy_settings.items() if of},
@@ -35,6 +38,10 @@ def settings_of(session: Session) -> dict[str, Any]:
         "failed": session.failures,
         "interrupted": session.interrupted,
     }
+
+
+def _cluster(cluster: ClusterConfig, balances: Sequence[str]) -> dict[str, Any]:
+    return {"replicas": cluster.replicas, **asdict(cluster), "balances": list(balances)}
 
 
 def row_json(row: Row) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sagesched.replay import flags
 from sagesched.replay.backend import Backend, StepTimeSpec, WorkloadSpec
+from sagesched.replay.cluster.plan import cluster_of, predictor_of
 from sagesched.replay.engine import EngineConfig
+from sagesched.replay.result import label
 from sagesched.replay.steptime import StepTime
 from sagesched.replay.tasks import Scenario
 from sagesched.replay.trace import Workload, checked
@@ -43,7 +45,8 @@ class Plan:
     Attributes:
         scenario: what all runs share.
         policies: names, in the order of the tables.
-        predictors: of each policy, what it knows of output lengths.
+        balances: how requests are sent to replicas; one empty name where there is one engine.
+        predictors: of each line of the tables, what it knows of output lengths.
         yardsticks: policies that know the true lengths, which no server can.
         policy_settings: of each policy, what ``--set`` said for it.
         loads: fractions of the saturation; empty: the trace as it was recorded.
@@ -60,6 +63,7 @@ class Plan:
 
     scenario: Scenario
     policies: tuple[str, ...]
+    balances: tuple[str, ...]
     predictors: Mapping[str, str]
     yardsticks: frozenset[str]
     policy_settings: Mapping[str, tuple[tuple[str, float], ...]]
@@ -76,13 +80,19 @@ class Plan:
 
     @property
     def baseline(self) -> str:
-        """The policy that ratios refer to: fcfs if it takes part, else the first one."""
-        return "fcfs" if "fcfs" in self.policies else self.policies[0]
+        """What ratios refer to: fcfs if it takes part, else the first one; the first balance."""
+        policy = "fcfs" if "fcfs" in self.policies else self.policies[0]
+        return label(policy, self.balances[0])
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The labels of the tables' lines, in their order."""
+        return tuple(label(name, one) for name in self.policies for one in self.balances)
 
     @property
     def run_count(self) -> int:
         """How many runs there will be, the one for the saturation not counted."""
-        return max(1, len(self.loads)) * len(self.seeds) * len(self.policies)
+        return max(1, len(self.loads)) * len(self.seeds) * len(self.lines)
 
 
 def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
@@ -96,6 +106,7 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
     step_spec = _step_time_spec(vars(options))
     step_time = backend.step_time(step_spec)
     given = _completed(options, measured_engine(step_time))
+    _gap_cv(given)
     spec = _workload_spec(given)
     policies = _policies(flags.names("--policies", given["policies"]), backend.policies())
     predictor = flags.one_of("--predictor", given["predictor"], PREDICTORS)
@@ -109,6 +120,7 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
     if given["pool"] is None:
         given["pool"] = backend.default_pool_tokens(step_spec)
     engine = _engine(given)
+    cluster, balances = cluster_of(given)
     job_count = flags.jobs(given)
     files = {name: flags.writable(name, given[name]) for name in ("report", "json")}
     if files["report"] and files["json"] and files["report"].resolve() == files["json"].resolve():
@@ -122,10 +134,20 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
             "(with --arrivals at-once everybody is there from the start, whatever the load)"
         )
     return Plan(
-        scenario=Scenario(spec, step_spec, engine, given["warmup"]),
+        scenario=Scenario(spec, step_spec, engine, given["warmup"], cluster),
+        balances=balances,
         policies=tuple(policies),
-        predictors={name: policies[name].knows(predictor) for name in policies},
-        yardsticks=frozenset(name for name in policies if policies[name].uses == "truth"),
+        predictors={
+            label(name, balance): predictor_of(policies[name].knows(predictor), predictor, balance)
+            for name in policies
+            for balance in balances
+        },
+        yardsticks=frozenset(
+            label(name, balance)
+            for name in policies
+            for balance in balances
+            if policies[name].uses == "truth" or balance.startswith("oracle")
+        ),
         policy_settings=flags.policy_settings(given["set"] or [], policies),
         loads=loads,
         seeds=tuple(range(first_seed, first_seed + seed_count)),
@@ -138,6 +160,14 @@ def make_plan(options: argparse.Namespace, backend: Backend) -> Plan:
         json_file=files["json"],
         versions=versions,
     )
+
+
+def _gap_cv(given: dict[str, Any]) -> None:
+    if given.get("gap_cv") is None:
+        return
+    if given.get("arrivals"):
+        raise ValueError("give either --arrivals or --gap-cv")
+    given["arrivals"] = f"gamma:{given['gap_cv']}"
 
 
 def measured_engine(step_time: StepTime) -> dict[str, Any]:

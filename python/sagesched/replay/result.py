@@ -54,6 +54,7 @@ class RunResult:
         digest: of every request's times and counts; equal for equal runs.
         wall_s: real seconds the replay took (not part of the digest).
         notes: anything a reader of the report should know.
+        sent: requests per replica, where there are several.
     """
 
     arrival_s: Floats
@@ -77,6 +78,7 @@ class RunResult:
     digest: str
     wall_s: float
     notes: tuple[str, ...] = ()
+    sent: tuple[int, ...] = ()
 
     @property
     def ttlt_s(self) -> Floats:
@@ -135,6 +137,16 @@ class Row:
     lower_bound_mean_ttlt_s: float
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """See `label`."""
+        return label(self.policy, str(self.extra.get("balance", "")))
+
+
+def label(policy: str, balance: str) -> str:
+    """A line of the tables: a policy, and how requests are sent to several replicas of it."""
+    return f"{policy}, {balance}" if balance else policy
+
 
 def summarise(
     result: RunResult,
@@ -145,10 +157,12 @@ def summarise(
     seed: int,
     lower_bound_mean_ttlt_s: float,
     skip: float = 0.0,
+    balance: str = "",
 ) -> Row:
     """The row of a run.
 
     Args:
+        balance: how requests were sent to replicas; empty for one engine.
         skip: share of the first arrivals whose times do not count (the warm-up), 0..1; counts
             and rates are of the whole run.
 
@@ -192,5 +206,6 @@ def summarise(
             "cut": result.cut,
             "fallbacks": result.fallbacks,
             "digest": result.digest,
+            **({"balance": balance, "sent": list(result.sent)} if balance else {}),
         },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from sagesched.lengths import LengthGrid
+from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.replay.clock import REAL_PERF_COUNTER, START_S, VirtualClock, VirtualEvent
 from sagesched.replay.control import Control
 from sagesched.replay.engine import EOS_TOKEN, EngineConfig, Seams
@@ -43,6 +43,7 @@ class Run:
         predictions: Predictions | None,
         max_output_tokens: int,
         short_cut: bool = True,
+        recorder: Recorder | None = None,
     ) -> None:
         from sglang.srt.managers.utils import GenerationBatchResult
 
@@ -54,11 +55,11 @@ class Run:
         self.policy = policy
         self.settings = settings
         self.step_time = as_scheduled(step_time, self.overlap)
-        self.predictions = predictions if policy.uses == "distribution" else None
+        self.predictions = predictions
         self.max_output_tokens = max_output_tokens
         self.short_cut = short_cut
         self.clock = VirtualClock()
-        self.recorder = Recorder()
+        self.recorder = recorder or Recorder()
         self.live: dict[str, Live] = {}
         slots, pool = engine.config.max_running, engine.config.pool_tokens
         full_step = Step(decode_requests=slots, decode_kv_tokens=pool // 2)
@@ -75,32 +76,36 @@ class Run:
         self.trace: Iterator[TraceRequest] = iter(())
 
     def go(self, trace: Iterator[TraceRequest]) -> RunResult:
-        self._reset()
+        self.reset()
         self.trace = trace
         self.coming = next(trace)
         started = REAL_PERF_COUNTER()
         with self.clock.installed():
             self.control.install()
-            if self.overlap:
-                self.scheduler.event_loop_overlap()
-            else:
-                self.scheduler.event_loop_normal()
+            self.loop()
         return self._result(REAL_PERF_COUNTER() - started)
 
+    def loop(self) -> None:
+        """SGLang's event loop, until `recv_requests` ends it."""
+        if self.overlap:
+            self.scheduler.event_loop_overlap()
+        else:
+            self.scheduler.event_loop_normal()
+
     def _result(self, wall_s: float) -> RunResult:
-        fallbacks = self.control.failures + self._plugin_failures()
+        fallbacks = self.control.failures + self.plugin_failures()
         notes = []
         if self.control.first_failure:
             notes.append(f"{self.policy.name} raised {self.control.first_failure}")
         return self.recorder.result(fallbacks=fallbacks, wall_s=wall_s, notes=tuple(notes))
 
-    def _plugin_failures(self) -> int:
+    def plugin_failures(self) -> int:
         from sagesched.plugin.state import state_of
 
         state = state_of(self.scheduler.policy)
         return 0 if state is None else int(state.failures)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """An idle scheduler as after its start; its radix cache empty."""
         from sglang.srt.managers.schedule_batch import ScheduleBatch
 
@@ -134,15 +139,15 @@ class Run:
             self.scheduler.gracefully_exit = True
             return []
         self.idle_turns += 1
-        if self.coming is not None and self._idle():
-            self.clock.now = max(self.clock.now, self._due(self.coming))
+        if self.coming is not None and self.idle():
+            self.clock.now = max(self.clock.now, self.due(self.coming))
         elif self.idle_turns > MOST_IDLE_TURNS:
             raise RuntimeError(
                 f"replay: SGLang's scheduler does not go on, with {len(self.live)} requests "
                 "unfinished; does the KV pool hold the longest of them?"
             )
         due = []
-        while self.coming is not None and self._due(self.coming) <= self.clock.now:
+        while self.coming is not None and self.due(self.coming) <= self.clock.now:
             due.append(self._arrive(self.coming))
             self.coming = next(self.trace, None)
         return due
@@ -213,7 +218,7 @@ class Run:
 
     # Their parts.
 
-    def _idle(self) -> bool:
+    def idle(self) -> bool:
         scheduler = self.scheduler
         return (
             not self.live
@@ -227,21 +232,30 @@ class Run:
             )
         )
 
-    def _due(self, request: TraceRequest) -> float:
+    def due(self, request: TraceRequest) -> float:
         return START_S + request.arrival_s + self.delay
 
     def _arrive(self, request: TraceRequest) -> Any:
         number = self.recorder.arrived(
             request.arrival_s, len(request.prompt), request.output_tokens, request.cluster
         )
+        return self.take(number, request, self.predict(number, request))
+
+    def predict(self, number: int, request: TraceRequest) -> LengthDistribution | None:
+        """Its output length, as far as it can be that long; None where nothing is predicted."""
+        if self.predictions is None:
+            return None
+        room = max(1, self.grid.max_tokens - len(request.prompt))
+        predicted = self.predictions.predict(number, request)
+        return predicted.capped(min(room, self.max_output_tokens))
+
+    def take(self, number: int, request: TraceRequest, predicted: LengthDistribution | None) -> Any:
+        """A request that has arrived, as SGLang's tokenizer process would send it."""
         rid = f"r{number:09d}"
         length = min(request.output_tokens, self.max_output_tokens)
         self.live[rid] = Live(number, length, first_token(number), len(request.prompt))
-        predicted = None
-        if self.predictions is not None:
-            room = max(1, self.grid.max_tokens - len(request.prompt))
-            predicted = self.predictions.predict(number, request)
-            predicted = predicted.capped(min(room, self.max_output_tokens))
+        if self.policy.uses != "distribution":
+            predicted = None
         truth = length if self.policy.uses == "truth" else 0
         known = Known(number, self.clock.now - START_S, predicted, truth, request.cluster)
         self.situation.enter(rid, known)
@@ -264,10 +278,15 @@ class Run:
             self.decode_seconds += seconds
             self.decode_steps += 1
             situation.token_s = self.decode_seconds / self.decode_steps
-        waiting = len(self.scheduler.waiting_queue)
-        self.recorder.step(situation.now_s, waiting, len(self.live) - waiting, self._kv_use)
+        self.sample()
 
-    def _kv_use(self) -> float:
+    def sample(self) -> None:
+        """A point of the time line."""
+        waiting = len(self.scheduler.waiting_queue)
+        now_s = self.situation.now_s
+        self.recorder.step(now_s, waiting, len(self.live) - waiting, self.kv_use)
+
+    def kv_use(self) -> float:
         scheduler = self.scheduler
         free = scheduler.token_to_kv_pool_allocator.available_size()
         evictable = scheduler.tree_cache.evictable_size()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from statistics import mean
 
 from sagesched.replay.backend import Backend
 from sagesched.replay.plan import Plan
 from sagesched.replay.progress import Progress
-from sagesched.replay.result import Row
+from sagesched.replay.result import Row, label
 from sagesched.replay.runner import WorkerPool
 from sagesched.replay.tasks import (
     MakeWorker,
@@ -21,6 +22,7 @@ from sagesched.replay.tasks import (
     SaturationTask,
     Task,
     engine_of,
+    together,
 )
 
 
@@ -115,15 +117,16 @@ def run_tasks(plan: Plan, saturations: Mapping[int, Saturation]) -> Iterator[Run
     for load in loads:
         for seed in plan.seeds:
             rate = load * saturations[seed].offered_rps if plan.loads else recorded
-            for policy in plan.policies:
+            for policy, balance in product(plan.policies, plan.balances):
                 yield RunTask(
                     scenario=plan.scenario,
                     policy=policy,
-                    predictor=plan.predictors[policy],
+                    predictor=plan.predictors[label(policy, balance)],
                     load=load,
                     rate_rps=rate,
                     seed=seed,
                     settings=plan.policy_settings[policy],
+                    balance=balance,
                 )
 
 
@@ -136,9 +139,15 @@ def _saturations(
     pool: WorkerPool[Task, Result], plan: Plan, progress: Progress
 ) -> dict[int, Saturation]:
     progress.say("starting SGLang's scheduler and measuring the saturation under fcfs")
-    found = {}
-    for outcome in pool.run([SaturationTask(plan.scenario, seed) for seed in plan.seeds]):
+    scenario = plan.scenario
+    shares = scenario.cluster.shares() if scenario.cluster else {scenario.engine.pool_tokens: 1.0}
+    tasks = [
+        SaturationTask(scenario.with_pool(pool), seed) for pool in shares for seed in plan.seeds
+    ]
+    found: dict[int, list[tuple[Saturation, float]]] = {seed: [] for seed in plan.seeds}
+    for outcome in pool.run(tasks):
         if not isinstance(outcome.result, Saturation):
             raise SaturationError(outcome.error)
-        found[plan.seeds[outcome.index]] = outcome.result
-    return found
+        share = shares[outcome.task.scenario.engine.pool_tokens]
+        found[outcome.task.seed].append((outcome.result, share))
+    return {seed: together(parts) for seed, parts in found.items()}

@@ -65,6 +65,33 @@ class Overlapped:
         return self.model.seconds(step) - float(getattr(self.model, "overhead_s", 0.0))
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """The same engine on a machine that is ``speed`` times as fast."""
+
+    model: StepTime
+    speed: float
+
+    @property
+    def name(self) -> str:
+        """That of the model."""
+        return f"{self.model.name}, {self.speed:g} times as fast"
+
+    @property
+    def overhead_s(self) -> float:
+        """The host's share of a step."""
+        return float(getattr(self.model, "overhead_s", 0.0)) / self.speed
+
+    @property
+    def request_overhead_s(self) -> float:
+        """Outside the scheduler, where nothing changes."""
+        return float(getattr(self.model, "request_overhead_s", 0.0))
+
+    def seconds(self, step: Step) -> float:
+        """What the machine takes."""
+        return self.model.seconds(step) / self.speed
+
+
 def as_scheduled(model: StepTime, overlap: bool) -> StepTime:
     """The model of an engine with that schedule; what the clock goes by, and the lower bound."""
     return Overlapped(model) if overlap else model

@@ -37,7 +37,7 @@ class Summary:
     """A policy at a load, over its seeds.
 
     Attributes:
-        policy: its name.
+        policy: its name, and how requests are sent to several replicas of it.
         predictor: what it knew.
         load: fraction of the saturation.
         seeds: that ended well.
@@ -70,7 +70,7 @@ def summaries(rows: Sequence[Row], baseline: str) -> dict[float, list[Summary]]:
     """Per load, the policies in the order in which they first appear."""
     grouped: dict[float, dict[str, list[Row]]] = {}
     for row in rows:
-        grouped.setdefault(row.load, {}).setdefault(row.policy, []).append(row)
+        grouped.setdefault(row.load, {}).setdefault(row.label, []).append(row)
     return {
         load: [_summary(mine, policies.get(baseline, [])) for mine in policies.values()]
         for load, policies in grouped.items()
@@ -82,7 +82,7 @@ def _summary(rows: Sequence[Row], baseline: Sequence[Row]) -> Summary:
     pairs = [(row, by_seed[row.seed]) for row in rows if row.seed in by_seed]
     names = (*COMPARED, *OTHERS)
     return Summary(
-        policy=rows[0].policy,
+        policy=rows[0].label,
         predictor=rows[0].predictor,
         load=rows[0].load,
         seeds=tuple(row.seed for row in rows),

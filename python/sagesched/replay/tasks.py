@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sagesched.replay.backend import Backend, BoundInputs, Runs, StepTimeSpec, WorkloadSpec
+from sagesched.replay.cluster.config import Balance, ClusterConfig
 from sagesched.replay.details import Details, details_of
 from sagesched.replay.engine import EngineConfig
-from sagesched.replay.result import Row, RunResult, summarise
+from sagesched.replay.result import Row, RunResult, label, summarise
+from sagesched.replay.steptime import StepTime
 from sagesched.replay.trace import Workload
 
 SATURATED = (0.10, 0.75)
@@ -32,12 +36,19 @@ class Scenario:
         step_time: how long steps take.
         engine: the engine.
         warmup: share of the first arrivals that does not count.
+        cluster: the replicas; None: one engine.
     """
 
     workload: WorkloadSpec
     step_time: StepTimeSpec
     engine: EngineConfig
     warmup: float = 0.0
+    cluster: ClusterConfig | None = None
+
+    def with_pool(self, pool_tokens: int) -> Scenario:
+        """One engine of that pool."""
+        engine = replace(self.engine, pool_tokens=pool_tokens)
+        return replace(self, engine=engine, cluster=None)
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ class RunTask:
         rate_rps: the arrival rate, requests per second; None: all arrive at time 0.
         seed: of the sample.
         settings: of the policy.
+        balance: how requests are sent to replicas; empty for one engine.
     """
 
     scenario: Scenario
@@ -61,9 +73,10 @@ class RunTask:
     rate_rps: float | None
     seed: int
     settings: tuple[tuple[str, float], ...] = ()
+    balance: str = ""
 
     def __str__(self) -> str:
-        return f"{self.policy}, load {self.load:g}, seed {self.seed}"
+        return f"{label(self.policy, self.balance)}, load {self.load:g}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,13 @@ class Saturation:
     def offered_rps(self) -> float:
         """Requests per second, with the share of refused ones, that keep the engine just busy."""
         return self.rate_rps * (self.served + self.refused) / self.served
+
+
+def together(parts: Sequence[tuple[Saturation, float]]) -> Saturation:
+    """Of replicas that were measured one by one, each so often as its share says."""
+    rate = sum(found.rate_rps * share for found, share in parts)
+    fewest = min((found for found, _ in parts), key=lambda found: found.served)
+    return replace(fewest, rate_rps=rate)
 
 
 Task = RunTask | SaturationTask
@@ -152,6 +172,7 @@ class Worker:
             seed=task.seed,
             lower_bound_mean_ttlt_s=self._bound(task, result),
             skip=task.scenario.warmup,
+            balance=task.balance,
         )
         return Run(row, details_of(result, task.scenario.warmup))
 
@@ -159,16 +180,21 @@ class Worker:
         workload = self._workload(task.scenario.workload)
         known = task.predictor != "none"
         grid = self._harness.grid
-        return self._harness.run(
-            workload.requests(seed=task.seed, rate_rps=task.rate_rps),
-            policy=task.policy,
-            step_time=self._backend.step_time(task.scenario.step_time),
-            predictions=self._backend.predictions(task.predictor, workload, grid)
+        requests = workload.requests(seed=task.seed, rate_rps=task.rate_rps)
+        common: dict[str, Any] = {
+            "policy": task.policy,
+            "step_time": self._backend.step_time(task.scenario.step_time),
+            "predictions": self._backend.predictions(task.predictor, workload, grid)
             if known
             else None,
-            settings=dict(task.settings),
-            max_output_tokens=workload.max_output_tokens,
-        )
+            "settings": dict(task.settings),
+            "max_output_tokens": workload.max_output_tokens,
+        }
+        cluster = task.scenario.cluster
+        if cluster is None or not task.balance:
+            return self._harness.run(requests, **common)
+        balance = Balance(task.balance)
+        return self._harness.run_replicas(requests, cluster=cluster, balance=balance, **common)
 
     def _workload(self, spec: WorkloadSpec) -> Workload:
         """Kept, since to make one may take a look over a whole file."""
@@ -180,15 +206,22 @@ class Worker:
         """The same for all policies on the same requests."""
         key = (task.scenario, task.rate_rps, task.seed)
         if key not in self._bounds:
+            engine, step_time = self._as_one(task.scenario)
             inputs = BoundInputs(
                 result=result,
-                engine=task.scenario.engine,
-                step_time=self._backend.step_time(task.scenario.step_time),
+                engine=engine,
+                step_time=step_time,
                 first_counted=first_counted(result, task.scenario.warmup),
                 prompts=self._prompts(task, result),
             )
             self._bounds[key] = self._backend.lower_bound_mean_ttlt_s(inputs)
         return self._bounds[key]
+
+    def _as_one(self, scenario: Scenario) -> tuple[EngineConfig, StepTime]:
+        model = self._backend.step_time(scenario.step_time)
+        if scenario.cluster is None:
+            return scenario.engine, model
+        return scenario.cluster.as_one(scenario.engine, model)
 
     def _prompts(self, task: RunTask, result: RunResult) -> list[array[int]] | None:
         """Once more from the workload; None if there are too many, or some were refused."""

@@ -71,13 +71,13 @@ def load_views(session: Session) -> list[LoadView]:
     views = []
     for load, rows in sorted(summaries(session.rows, plan.baseline).items()):
         runs = [run for run in session.runs if run.row.load == load]
-        base = [run for run in runs if run.row.policy == plan.baseline]
+        base = [run for run in runs if run.row.label == plan.baseline]
         policies = tuple(
             _policy_view(
                 row,
-                [run for run in runs if run.row.policy == row.policy],
+                [run for run in runs if run.row.label == row.policy],
                 base,
-                position=plan.policies.index(row.policy),
+                position=plan.lines.index(row.policy),
                 yardstick=row.policy in plan.yardsticks,
             )
             for row in rows

@@ -1,0 +1,1 @@
+"""Settings of ``bench/bench_balance.py``, and the choosers' own time."""

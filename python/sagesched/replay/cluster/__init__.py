@@ -1,0 +1,1 @@
+"""Several replicas behind a chooser: one of SGLang's schedulers each, under one virtual clock."""

@@ -1,0 +1,67 @@
+"""The flags of several replicas, checked and completed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import cycle, islice
+from typing import Any
+
+from sagesched.balance import chooser_names
+from sagesched.balance.registry import reads_predictions
+from sagesched.replay import flags
+from sagesched.replay.cluster.config import ClusterConfig
+
+ONLY_WITH = ("balance", "load_delay", "speeds", "pools")
+"""Flags that say nothing without ``--replicas``."""
+
+
+def cluster_of(given: Mapping[str, Any]) -> tuple[ClusterConfig | None, tuple[str, ...]]:
+    """The replicas, and the names of ``--balance``; (None, one empty name) for one engine.
+
+    Raises:
+        ValueError: a flag is wrong; the message says what is valid.
+    """
+    if given["replicas"] is None:
+        for name in ONLY_WITH:
+            if given[name] is not None:
+                raise ValueError(f"--{name.replace('_', '-')} is for --replicas")
+        return None, ("",)
+    count = flags.at_least(1, given, "replicas")
+    valid = chooser_names()
+    names = flags.names("--balance", given["balance"] or "round_robin")
+    balances = tuple(flags.one_of("--balance", name, valid) for name in names)
+    delay = given["load_delay"] or 0.0
+    if not 0 <= delay < math.inf:
+        raise ValueError(f"--load-delay must be at least 0 seconds, got {delay:g}")
+    pools = _each("pools", given["pools"], count, given["pool"])
+    speeds = _each("speeds", given["speeds"], count, 1.0)
+    if any(pool < 1 for pool in pools):
+        raise ValueError("--pools: each must be at least 1 token")
+    whole = tuple(int(pool) for pool in pools)
+    return ClusterConfig(whole, speeds, delay), balances
+
+
+def predictor_of(policy_knows: str, predictor: str, balance: str) -> str:
+    """What a run's predictor is: that of the policy, or of the balance if only that needs one."""
+    if policy_knows == "none" and balance and reads_predictions(balance):
+        return predictor
+    return policy_knows
+
+
+def _each(name: str, text: str | None, count: int, default: float) -> tuple[float, ...]:
+    """Values of the replicas, those given repeated in turn."""
+    if text is None:
+        return (default,) * count
+    values = []
+    for part in text.split(","):
+        try:
+            value = float(part)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise ValueError(f"--{name}: {part.strip()!r} is not a number above 0")
+        values.append(value)
+    if len(values) > count:
+        raise ValueError(f"--{name}: {len(values)} values for {count} replicas")
+    return tuple(islice(cycle(values), count))

@@ -1,0 +1,86 @@
+"""Stale reports: what was sent since counts until a report can contain it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sagesched.balance import Chooser, Query, ReplicaLoad, make_chooser
+
+NAMES = ["sal", "sal-prompt", "power_of_two", "cache_aware", "shortest_predicted"]
+
+
+def report(count: int, sequence: int) -> ReplicaLoad:
+    """Of a replica with so many requests of 300 tokens."""
+    return ReplicaLoad(count, 0, 0, 300 * count, 30_000, 128, sequence=sequence)
+
+
+def burst(chooser: Chooser, count: int, first: int = 0) -> list[int]:
+    """Sends so many requests; returns where they went."""
+    where = []
+    for number in range(first, first + count):
+        query = Query(f"r{number}", 300, bytes([number % 256]) * 64, expected_output=100.0)
+        where.append(chooser.choose(query))
+        chooser.sent(where[-1], query)
+    return where
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reports_from_before_a_burst_do_not_hide_it(name: str) -> None:
+    """Replica 0 is known to have got 30; old reports that say it is empty keep coming."""
+    chooser = make_chooser(name, 2)
+    for index in range(2):
+        chooser.observe(index, report(0, 1))
+    for number in range(30):
+        query = Query(f"old{number}", 300, bytes([number]) * 64, expected_output=100.0)
+        chooser.sent(0, query)
+    for sequence in range(2, 6):
+        for index in range(2):
+            chooser.observe(index, report(0, sequence))
+    assert burst(chooser, 20) == [1] * 20
+
+
+def test_stock_total_requests_believes_them() -> None:
+    """As SGLang's: a new report replaces what was added, whether it contains it or not."""
+    chooser = make_chooser("total_requests", 2)
+    for number in range(30):
+        chooser.sent(0, Query(f"old{number}", 300))
+    for index in range(2):
+        chooser.observe(index, report(0, 1))
+    assert burst(chooser, 4) == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_report_contains_is_not_counted_twice(name: str) -> None:
+    chooser = make_chooser(name, 2)
+    for number in range(10):
+        query = Query(f"old{number}", 300, bytes([number]) * 64, expected_output=100.0)
+        chooser.sent(0, query)
+    chooser.observe(0, report(10, 1))
+    chooser.observe(1, report(12, 1))  # of another router, too
+    where = burst(chooser, 2, first=100)
+    assert 0 in where
+    assert where[0] == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ends_make_room(name: str) -> None:
+    chooser = make_chooser(name, 2)
+    for index in range(2):
+        chooser.observe(index, report(0, 1))
+    where = burst(chooser, 40)
+    for number, index in enumerate(where):
+        if index == 1:
+            chooser.finished(f"r{number}")
+    assert chooser.choose(Query("next", 300, b"n" * 64, expected_output=100.0)) == 1
+
+
+def test_without_word_of_ends_two_reports_settle_it() -> None:
+    chooser = make_chooser("sal", 2, answers=False)
+    for index in range(2):
+        chooser.observe(index, report(0, 1))
+    for number in range(30):
+        chooser.sent(0, Query(f"old{number}", 300))
+    chooser.observe(0, report(0, 2))  # may have been on its way
+    assert chooser.choose(Query("next", 300)) == 1
+    chooser.observe(0, report(0, 3))  # they have ended, or are in it
+    assert chooser.choose(Query("next", 300)) == 0
