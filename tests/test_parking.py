@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import pytest
 
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
@@ -15,7 +17,7 @@ from sagesched.predict.defaults import cold_start_pmf
 
 GRID = LengthGrid(4096)
 PRIOR = LengthDistribution(GRID, cold_start_pmf(GRID))
-LIMITS = Limits(most_kv_tokens=1000, most_parks=2, margin=0.5, most_steps=100)
+LIMITS = Limits(most_kv_tokens=1000, most_parks=2, margin=0.5, most_seconds=10.0)
 
 
 class Request:
@@ -111,27 +113,73 @@ def test_who_was_parked_too_long_goes_first() -> None:
     order, batch, queue = setting([3000], [10])
     parking = Parking(LIMITS)
     (victim,) = parking.victims(batch, order)
-    parking.park(victim, 5)
+    parking.park(victim, 5.0)
     queue.append(victim)
     order.enter(victim, 5, None)
-    for step in (6, 104):
-        parking.hurry(order, step)
+    for now_s in (5.0, 14.9):
+        parking.hurry(order, now_s)
         order.rank(queue, 2, lambda request: 0)
         assert queue[0].name == "wait0"
-    parking.hurry(order, 105)
+    parking.hurry(order, 15.0)
     order.rank(queue, 2, lambda request: 0)
     assert queue[0] is victim
+
+
+def overdue(parking: Parking, order: QueueOrder, queue: list[Any], *victims: Any) -> None:
+    """They were parked, a second after each other, and all have waited for as long as they may."""
+    for now_s, victim in enumerate(victims):
+        parking.park(victim, float(now_s))
+        queue.append(victim)
+        order.enter(victim, 5, None)
+    parking.hurry(order, 100.0)
+
+
+@pytest.mark.parametrize("dial", [1.0, 4.0, math.inf])
+def test_of_those_parked_too_long_the_first_goes_first(dial: float) -> None:
+    order, batch, queue = setting([2000, 3000, 4000], [10], dial)
+    parking = Parking(LIMITS)
+    overdue(parking, order, queue, batch[2], batch[0], batch[1])
+    order.rank(queue, 4, lambda request: 0)
+    assert queue == [batch[2], batch[0], batch[1], queue[3]]
+    assert queue[3].name == "wait0"
+
+
+def test_for_who_was_parked_too_long_somebody_gives_way_at_once() -> None:
+    """Also who is better by the keys, and was not ranked among the worst of eight passes."""
+    order, batch, queue = setting([3000, 20, 30], [])
+    parking = Parking(LIMITS)
+    running = batch[1:]
+    assert parking.victims(running, order) == []
+    overdue(parking, order, queue, batch[0])
+    assert len(parking.victims(running, order)) == 1
+
+
+def test_who_was_parked_too_long_is_not_parked_again() -> None:
+    order, batch, queue = setting([3000, 3000], [10, 10])
+    parking = Parking(LIMITS)
+    overdue(parking, order, queue, batch[0])
+    queue.remove(batch[0])
+    order.settle(queue)  # admitted again
+    assert parking.victims(batch, order) == [batch[1]]
+
+
+def test_an_order_made_anew_after_an_error_still_hurries() -> None:
+    _, batch, queue = order_batch_queue = setting([3000], [10])
+    overdue(Parking(LIMITS), order_batch_queue[0], queue, batch[0])
+    fresh = QueueOrder(PRIOR, CostModel(token=1.0, memory=0.0), 4.0, slots=4)
+    fresh.rank(queue, 2, lambda request: 0)
+    assert queue[0] is batch[0]
 
 
 def test_a_resumed_request_is_forgotten() -> None:
     order, batch, queue = setting([3000], [10])
     parking = Parking(LIMITS)
     (victim,) = parking.victims(batch, order)
-    parking.park(victim, 5)
+    parking.park(victim, 5.0)
     order.enter(victim, 5, None)
     order.settle(queue)  # admitted again
     place = place_of(victim)
     assert place is not None
     assert (place.parked_at, place.parks) == (-1, 1)
-    parking.hurry(order, 1000)
+    parking.hurry(order, 1000.0)
     assert not parking._away

@@ -20,6 +20,7 @@ def test_every_variable_is_read() -> None:
     settings = read_settings(
         {
             "SAGESCHED_DIAL": "inf",
+            "SAGESCHED_PARKED_S": "2.5",
             "SAGESCHED_COST": "1, 0, 2.5",
             "SAGESCHED_ADMISSION": "forecast",
             "SAGESCHED_EMBEDDER": "hashed",
@@ -35,6 +36,7 @@ def test_every_variable_is_read() -> None:
         }
     )
     assert settings.dial == math.inf
+    assert settings.parked_s == 2.5
     assert settings.cost == CostModel(token=1.0, memory=0.0, prefill=2.5)
     assert settings.admission == "forecast"
     assert settings.embedder == "hashed"
@@ -47,7 +49,7 @@ def test_every_variable_is_read() -> None:
     assert settings.shadow
     assert settings.debug_order
     assert settings.allow_untested_sglang
-    assert len(VARIABLES) == 13, "a new variable needs a line in this test"
+    assert len(VARIABLES) == 14, "a new variable needs a line in this test"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_every_variable_is_read() -> None:
         ("SAGESCHED_DIAL", "nan"),
         ("SAGESCHED_DIAL", "-1"),
         ("SAGESCHED_DIAL", "fast"),
+        ("SAGESCHED_PARKED_S", "-1"),
         ("SAGESCHED_COST", "inf,1,1"),
         ("SAGESCHED_COST", "1,1,-0.1"),
         ("SAGESCHED_COST", "0,0,0"),

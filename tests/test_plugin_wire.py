@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.wire import (
     PRIVATE_KEY,
+    SENT_KEY,
     TENANT_KEY,
     Wishes,
     attach,
@@ -103,9 +105,9 @@ def test_a_malformed_wish_is_as_if_it_were_not_there(wish: Any) -> None:
 @pytest.mark.parametrize("custom", [None, {"n": 5}])
 def test_wish_tenant_and_prediction_travel_together_and_leave_no_trace(custom: Any) -> None:
     request = params({**(custom or {}), "sagesched": "off", TENANT_KEY: "forged"})
-    attach(request, FLAT, "tenant")
+    attach(request, FLAT, "tenant", 12.5)
     request.custom_params = json.loads(json.dumps(request.custom_params))
-    assert detach_wishes(request) == Wishes(opted_out=True, tenant="tenant")
+    assert detach_wishes(request) == Wishes(True, "tenant", 12.5)
     assert detach(request, GRID) is not None
     assert request.custom_params == custom
 
@@ -117,8 +119,17 @@ def test_a_forged_tenant_is_dropped_and_one_of_a_wrong_type_ignored() -> None:
     assert detach_wishes(params({TENANT_KEY: ["a"]})) == Wishes()
 
 
+def test_a_forged_time_is_dropped_and_one_that_is_none_ignored() -> None:
+    request = params({SENT_KEY: 1e18})
+    attach(request, FLAT)
+    assert detach_wishes(request) == Wishes()
+    for value in (None, True, 5, "now", math.inf, math.nan, -1.0, [1.0]):
+        assert detach_wishes(params({SENT_KEY: value})) == Wishes()
+
+
 def test_all_of_it_can_be_taken_out_unread() -> None:
-    request = params({PRIVATE_KEY: "x", TENANT_KEY: 5, "sagesched": "off", "n": 5})
+    ours = {PRIVATE_KEY: "x", TENANT_KEY: 5, SENT_KEY: 1.0}
+    request = params({**ours, "sagesched": "off", "n": 5})
     strip(request)
     assert request.custom_params == {"n": 5}
     strip(params(None))

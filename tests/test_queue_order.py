@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import random
 import weakref
 from typing import Any
 
@@ -202,6 +203,37 @@ def test_stock_order_is_arrival_order() -> None:
     assert queue != arrival
     stock_order(queue)
     assert queue == arrival
+
+
+@pytest.mark.parametrize("dial", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("opted_out", [False, True])
+def test_nobody_is_overtaken_by_who_comes_a_reach_later(dial: float, opted_out: bool) -> None:
+    """Overload: four places, twice as much work as they can do. Who is admitted came less than the
+    reach of that pass after everyone who still waits."""
+    order = QueueOrder(PRIOR, KV_VOLUME, dial, slots=4)
+    rng = random.Random(7)
+    queue: list[Any] = []
+    lengths: dict[Any, int] = {}
+    running: list[int] = []  # ends in that step
+    overtook = 0
+    for step in range(4000):
+        running = [end for end in running if end > step]
+        if step % 25 == 0:
+            tokens = 4000 if step == 0 else round(rng.lognormvariate(4.8, 1.0)) + 1
+            request = Request(f"r{step}")
+            lengths[request] = min(tokens, 4096)
+            order.enter(request, step, point(lengths[request]), None, opted_out and step % 3 == 0)
+            queue.append(request)
+        order.rank(queue, 4 - len(running) + 16, no_prefix, len(running))
+        while len(running) < 4 and queue:
+            first = queue.pop(0)
+            running.append(step + lengths[first])
+            order.settle(queue)
+            arrival = first._sagesched_place.arrival
+            earliest = min((r._sagesched_place.arrival for r in queue), default=arrival)
+            assert arrival - earliest < order.keys.reach
+            overtook += arrival > earliest
+    assert overtook > 20
 
 
 @settings(max_examples=60, deadline=None)

@@ -31,7 +31,9 @@ PREFIX_VALID_PASSES = 32
 LAST = 2**62
 """Priorities beyond are one class."""
 AT_ONCE = 1e15
-"""Steps; a request that many ahead goes before all others."""
+"""Steps; more than any key can be."""
+LATEST_S = 1e9
+"""Seconds; no clock shows more."""
 
 
 class QueueOrder:
@@ -131,6 +133,8 @@ class QueueOrder:
         if place.opted_out:
             self._opted_out[place.handle] = request
             self._level([place.handle], self.keys)
+        if place.overdue and place.parked_at >= 0:  # another order had it in a hurry
+            self.hurry(request)
 
     def settle(self, queue: list[Any]) -> None:
         """Drop whoever left the queue since the last call; O(1) when nobody did.
@@ -238,10 +242,12 @@ class QueueOrder:
         return ranked
 
     def hurry(self, request: Any) -> None:
-        """Put a waiting request before all that are not in a hurry."""
-        handle = request._sagesched_place.handle
-        if self._requests.get(handle) is request:
-            self._engine.set_boost([handle], [-AT_ONCE])
+        """Put a parked request before all others, but for those parked before it that are, too."""
+        place: Place = request._sagesched_place
+        place.overdue = True
+        if self._requests.get(place.handle) is request:
+            boost = AT_ONCE * (min(place.parked_at, LATEST_S) - 2 * LATEST_S)
+            self._engine.set_boost([place.handle], [boost])
 
     def _now(self, step: int) -> float:
         """The clock that keys count by: the engine's steps."""
@@ -296,7 +302,7 @@ class QueueOrder:
         for handle in gone:
             self._opted_out.pop(handle, None)
             place = self._requests.pop(handle)._sagesched_place
-            place.handle = place.parked_at = -1
+            place.handle, place.parked_at = -1, -1.0
             self._backlog -= place.backlog
 
     def _rescan(self, queue: list[Any]) -> None:

@@ -8,10 +8,16 @@ predictions say nothing, keys differ little and nobody is parked.
 Who gives way is decided by the keys of the order (``order.py``), at ages of now, with a margin, and
 only among small requests: what has produced a lot has little left to wait for, and would be what
 makes the tail long. Every rank decides alike.
+
+Nobody stays parked for long: after ``Limits.most_seconds`` a request goes before everything that
+waits, the one parked first before the others, and is not parked again. It resumes in the next pass
+that has room for it. To make room whoever may give way does so, whatever its key; where nobody may,
+it is a matter of when the next running request ends.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,25 +42,26 @@ class Limits:
         most_kv_tokens: KV tokens of a victim, at most.
         most_parks: how often a request may be parked.
         margin: units of ``ln(index)`` by which a waiting request must be better.
-        most_steps: a request parked for as many engine steps goes before all others.
+        most_seconds: a request parked for so long goes before all others, see ``SharedClock``.
     """
 
     most_kv_tokens: int
     most_parks: int = 2
     margin: float = 0.5
-    most_steps: int = 2000
+    most_seconds: float = math.inf
 
     @classmethod
-    def of_dial(cls, dial: float, slot_tokens: float) -> Limits:
+    def of_dial(cls, dial: float, slot_tokens: float, most_seconds: float = math.inf) -> Limits:
         """The further the dial, the larger and the more often parked a victim may be.
 
         Args:
             dial: as of ``Anchor``.
             slot_tokens: a slot's part of the KV pool.
+            most_seconds: as above.
         """
         reach = min(max(dial, 1.0), 4.0)
         most_kv_tokens = int(VICTIM_SHARE * reach**2 * slot_tokens)
-        return cls(most_kv_tokens, most_parks=round(2 * reach))
+        return cls(most_kv_tokens, most_parks=round(2 * reach), most_seconds=most_seconds)
 
 
 class Parking:
@@ -101,25 +108,26 @@ class Parking:
         self._worst = []
         self._ranked_in = -REFRESH_STEPS
 
-    def park(self, request: Any, step: int) -> None:
-        """Note that a request was parked."""
+    def park(self, request: Any, now_s: float) -> None:
+        """Note that a request was parked; ``now_s`` on a ``SharedClock``."""
         place: Place = request._sagesched_place
         place.parks += 1
-        place.parked_at = step
+        place.parked_at = now_s
         self.parked += 1
         self._away.pop(place.sequence, None)
         self._away[place.sequence] = request
 
-    def hurry(self, order: QueueOrder, step: int) -> None:
+    def hurry(self, order: QueueOrder, now_s: float) -> None:
         """Who has been parked for too long goes first; looks at the one parked longest."""
         while self._away:
             request = next(iter(self._away.values()))
             place: Place = request._sagesched_place
-            if place.handle >= 0 and step - place.parked_at < self.limits.most_steps:
+            if place.handle >= 0 and now_s - place.parked_at < self.limits.most_seconds:
                 return
             self._away.popitem(last=False)
             if place.handle >= 0:
                 order.hurry(request)
+                self._ranked_in = -REFRESH_STEPS  # somebody is to give way now
 
     def _may_give_way(self, request: Any) -> bool:
         place = place_of(request)
@@ -127,6 +135,7 @@ class Parking:
         return (
             place is not None
             and not place.opted_out
+            and not place.overdue
             and place.parks < self.limits.most_parks
             and held <= self.limits.most_kv_tokens
             and not request.finished()

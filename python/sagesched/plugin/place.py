@@ -35,7 +35,8 @@ class Place:
         matched_in_pass: when its radix-cache hit was looked up last.
         parks: how often it was parked.
         shared: prompt tokens that were in the radix cache when it was admitted.
-        parked_at: engine step at which it was parked; -1 while it is not.
+        parked_at: when it was parked, seconds on a ``SharedClock``; -1 while it is not.
+        overdue: it has been parked for as long as it may be: goes first, is not parked again.
         opted_out: keeps its place by arrival, and is never parked.
         tenant: whose it is, for metrics.
         holder: the ``SchedulerState`` in whose queue it waits or waited; None without a scheduler.
@@ -51,6 +52,7 @@ class Place:
         "matched_in_pass",
         "mean",
         "opted_out",
+        "overdue",
         "parked_at",
         "parks",
         "priority",
@@ -75,7 +77,8 @@ class Place:
         self.matched_in_pass = NEVER
         self.parks = 0
         self.shared = 0
-        self.parked_at = -1
+        self.parked_at = -1.0
+        self.overdue = False
         self.opted_out = False
         self.tenant = ""
         self.holder: Any = None

@@ -33,6 +33,8 @@ class Settings:
         dial: how far the index may move a request from its arrival place; 0 is first come
             first served, ``inf`` is the pure Gittins order. See ``order.py``.
         cost: weights of the cost of a request; None takes ``CostModel.of_engine``.
+        parked_s: how long a request that has begun may be parked for others, seconds; 0 parks
+            nobody.
         admission: what is kept free for the running batch, see ``memory.py``.
         embedder: name for ``sagesched.predict.make_embedder``.
         deadline_s: how long a request may wait for its prediction, seconds.
@@ -48,6 +50,7 @@ class Settings:
     """
 
     dial: float = 1.0
+    parked_s: float = 5.0
     cost: CostModel | None = None
     admission: str = STOCK_RESERVE
     embedder: str = "auto"
@@ -64,6 +67,8 @@ class Settings:
 
 VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
+    "SAGESCHED_PARKED_S": "how long a request that has begun may be parked for others, seconds; "
+    "then it goes before all that wait. 0 parks nobody, inf is no bound (default 5)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
     "SAGESCHED_ADMISSION": "KV memory kept free for what running requests still produce: stock, "
@@ -109,6 +114,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     base = Settings()
     return Settings(
         dial=_number(env, "SAGESCHED_DIAL", base.dial),
+        parked_s=_number(env, "SAGESCHED_PARKED_S", base.parked_s),
         cost=_cost(env, "SAGESCHED_COST"),
         admission=_choice(env, "SAGESCHED_ADMISSION", (STOCK_RESERVE, FORECAST), base.admission),
         embedder=_embedder(env, "SAGESCHED_EMBEDDER", base.embedder),

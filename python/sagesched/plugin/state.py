@@ -23,6 +23,7 @@ from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
 from sagesched.plugin.settings import POLICY, STOCK, predicts
+from sagesched.plugin.shared_clock import SharedClock
 from sagesched.plugin.turns import Turns
 from sagesched.plugin.watch import Watch
 from sagesched.plugin.whatif import WhatIf
@@ -45,6 +46,7 @@ class SchedulerState:
             shadow, or stock order that was switched to at run time.
         preempts: whether SGLang itself preempts running requests, for others of a better class.
         checksum: of what was decided; None unless asked for.
+        clock: seconds on which all ranks agree.
         memory: what is kept free for the running batch; None where SGLang's own reserve is.
         watch: what is counted of it.
         order: the order, None while the policy is off after errors.
@@ -62,6 +64,7 @@ class SchedulerState:
     in_force: bool = True
     preempts: bool = False
     checksum: OrderChecksum | None = None
+    clock: SharedClock = field(default_factory=SharedClock)
     memory: Memory | None = None
     watch: Watch = field(default_factory=Watch)
     order: QueueOrder | None = field(init=False)

@@ -11,6 +11,7 @@ scheduler all of them are taken out, before a logit processor sees them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from sagesched.lengths import LengthDistribution, LengthGrid
 
 PRIVATE_KEY = "__sagesched_output_length_pmf"
 TENANT_KEY = "__sagesched_tenant"
+SENT_KEY = "__sagesched_sent_s"
+PRIVATE_KEYS = (PRIVATE_KEY, TENANT_KEY, SENT_KEY)
 WISH_KEY = "sagesched"
 OPT_OUT = "off"
 SGLANG_REQUEST_KEY = "__req__"  # what SGLang adds to a dict for custom logit processors
@@ -30,23 +33,32 @@ class Wishes:
     Attributes:
         opted_out: it is to keep its place by arrival.
         tenant: whose it is, for metrics; empty where tenants are not told apart.
+        sent_s: when it was sent, seconds by the clock of the tokenizer process's machine; None
+            where it does not say.
     """
 
     opted_out: bool = False
     tenant: str = ""
+    sent_s: float | None = None
 
 
-def attach(sampling_params: Any, distribution: LengthDistribution | None, tenant: str = "") -> None:
-    """Set a request's prediction, or remove it for None, and its tenant."""
+def attach(
+    sampling_params: Any,
+    distribution: LengthDistribution | None,
+    tenant: str = "",
+    sent_s: float | None = None,
+) -> None:
+    """Set a request's prediction, or remove it for None, its tenant, and when it is sent."""
     params = sampling_params.custom_params
     if params is not None and not isinstance(params, dict):
         return
-    private = (PRIVATE_KEY, TENANT_KEY)
-    clean = {key: value for key, value in (params or {}).items() if key not in private}
+    clean = {key: value for key, value in (params or {}).items() if key not in PRIVATE_KEYS}
     if distribution is not None:
         clean[PRIVATE_KEY] = distribution.to_wire()
     if tenant:
         clean[TENANT_KEY] = tenant
+    if sent_s is not None:
+        clean[SENT_KEY] = sent_s
     if clean or params is not None:
         sampling_params.custom_params = clean
 
@@ -67,13 +79,15 @@ def detach_wishes(sampling_params: Any) -> Wishes:
     """Take the other fields out; what is malformed is as if it were not there."""
     _, wish = _take(sampling_params, WISH_KEY)
     _, tenant = _take(sampling_params, TENANT_KEY)
+    _, sent_s = _take(sampling_params, SENT_KEY)
     opted_out = isinstance(wish, str) and wish == OPT_OUT
-    return Wishes(opted_out, tenant if isinstance(tenant, str) else "")
+    is_time = type(sent_s) is float and 0 <= sent_s < math.inf
+    return Wishes(opted_out, tenant if isinstance(tenant, str) else "", sent_s if is_time else None)
 
 
 def strip(sampling_params: Any) -> None:
     """Take out all of it unread."""
-    for key in (WISH_KEY, TENANT_KEY, PRIVATE_KEY):
+    for key in (WISH_KEY, *PRIVATE_KEYS):
         _take(sampling_params, key)
 
 

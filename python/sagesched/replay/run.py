@@ -260,7 +260,8 @@ class Run:
         known = Known(number, self.clock.now - START_S, predicted, truth, request.cluster)
         self.situation.enter(rid, known)
         carried = predicted if self.policy.flag == "gittins" else None
-        return tokenized(rid, request.prompt, self.max_output_tokens, carried)
+        sent_s = None if carried is None else request.arrival_s
+        return tokenized(rid, request.prompt, self.max_output_tokens, carried, sent_s)
 
     def _advance(self, step: Step, seconds: float) -> None:
         if not seconds > 0:

@@ -9,7 +9,11 @@ from sagesched.lengths import LengthDistribution
 
 
 def tokenized(
-    rid: str, prompt: array[int], max_output_tokens: int, predicted: LengthDistribution | None
+    rid: str,
+    prompt: array[int],
+    max_output_tokens: int,
+    predicted: LengthDistribution | None,
+    sent_s: float | None = None,
 ) -> Any:
     """A ``TokenizedGenerateReqInput``; a prediction travels in it as the plug-in sends it."""
     from sglang.srt.managers.io_struct import TokenizedGenerateReqInput
@@ -19,7 +23,7 @@ def tokenized(
 
     params = SamplingParams(max_new_tokens=max_output_tokens, temperature=0.0)
     params.normalize(None)
-    attach(params, predicted)
+    attach(params, predicted, sent_s=sent_s)
     return TokenizedGenerateReqInput(
         rid=rid,
         input_text="",

@@ -54,7 +54,7 @@ def _park(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
         if victims:
             release_to_tree(batch, victims)
             for request in victims:
-                state.parking.park(request, scheduler.forward_ct)
+                state.parking.park(request, state.clock.at(scheduler.forward_ct))
             metrics.count_parked(len(victims))
     except Exception as error:
         fallback.report("park", error)
@@ -67,7 +67,7 @@ def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
     waiting, running = scheduler.waiting_queue, batch.reqs
     assert state.parking is not None
     assert state.order is not None
-    state.parking.hurry(state.order, scheduler.forward_ct)
+    state.parking.hurry(state.order, state.clock.at(scheduler.forward_ct))
     if not waiting:
         state.parking.rest()
     if not waiting or not running or scheduler.chunked_req is not None:

@@ -83,7 +83,7 @@ async def predict(state: TokenizerState, manager: Any, request: Any) -> None:
             distribution = state.fitted(distribution, params, len(request.input_ids or ()))
             state.calibration.expect(str(request.rid), distribution)
             tenant = tenant_label(state.tenant_source, about.tenant)
-        attach(params, distribution, tenant)
+        attach(params, distribution, tenant, time.monotonic())
     except Exception as error:
         fallback.report("predict", error)
         attach(params, None)

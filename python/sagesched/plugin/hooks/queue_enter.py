@@ -31,6 +31,8 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
         return result  # SGLang turned it away
     known = place_of(req) is not None
     wishes = Wishes() if known else _wishes(req)
+    if wishes.sent_s is not None:
+        state.clock.saw(wishes.sent_s, self.forward_ct)
     predicted = None if known else _prediction(state, req)
     try:
         limit = req.sampling_params.max_new_tokens

@@ -53,7 +53,7 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     spent.on = True
     state = SchedulerState(
         make_order,
-        lambda dial: _parking(self, slots, dial) if predicts(policy) else None,
+        lambda dial: _parking(self, settings, dial) if predicts(policy) else None,
         slots,
         settings.dial,
         policy,
@@ -113,11 +113,12 @@ def _is_first_rank() -> bool:
         return True
 
 
-def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
+def _parking(scheduler: Any, settings: Settings, dial: float) -> Parking | None:
     """Running requests give way only where a resume is cheap and the radix tree keeps KV."""
     cache = scheduler.tree_cache
     pays = (
-        scheduler.is_mixed_chunk
+        settings.parked_s > 0
+        and scheduler.is_mixed_chunk
         and not scheduler.enable_priority_scheduling  # there SGLang preempts
         and keeps_kv_of_unfinished()
         and not getattr(cache, "disable", True)
@@ -127,7 +128,8 @@ def _parking(scheduler: Any, slots: int, dial: float) -> Parking | None:
     )
     if not pays:
         return None
-    return Parking(Limits.of_dial(dial, scheduler.max_total_num_tokens / slots))
+    slot_tokens = scheduler.max_total_num_tokens / scheduler.max_running_requests
+    return Parking(Limits.of_dial(dial, slot_tokens, settings.parked_s))
 
 
 def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:

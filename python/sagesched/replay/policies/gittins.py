@@ -14,6 +14,6 @@ class Gittins(Policy):
     name = flag = "gittins"
     source = "this package: sagesched.plugin"
     uses = "distribution"
-    settings: ClassVar = {"dial": -1.0}  # -1: the plug-in's default
-    limits: ClassVar = {"dial": (0.0, math.inf)}
-    variables: ClassVar = {"dial": "SAGESCHED_DIAL"}
+    settings: ClassVar = {"dial": -1.0, "parked_s": -1.0}  # -1: the plug-in's default
+    limits: ClassVar = {"dial": (0.0, math.inf), "parked_s": (0.0, math.inf)}
+    variables: ClassVar = {"dial": "SAGESCHED_DIAL", "parked_s": "SAGESCHED_PARKED_S"}

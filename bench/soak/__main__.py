@@ -1,0 +1,56 @@
+"""A soak: 20,000 requests against a real server that is short of memory; a quarter leave early.
+
+    PYTHONPATH=.:scripts python -m bench.soak [--requests N] [--ranks 1]
+
+SGLang's CPU engine with the tiny model under ``--schedule-policy gittins``. Requests are answered,
+streamed, aborted in every state, and left by their clients; memory holds fewer than run, so that
+running ones are retracted. Afterwards everybody must have been served, and nothing may be left:
+``bench/soak/checks.py``. Writes ``bench/results/soak.md`` and ``soak.json``. Exit status 1 if a
+check fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.bench_index import commit
+from bench.demo.engine import make_engine, sglang_version
+from bench.soak.checks import checks
+from bench.soak.report import as_json, as_markdown
+from bench.soak.run import ROOT, Options, soak
+from sagesched.bench.machine import hardware
+
+
+def main() -> int:
+    """Do it and write the report."""
+    base = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--requests", type=int, default=base.requests, help="default %(default)s")
+    add("--ranks", type=int, default=base.ranks, help="tensor-parallel, default %(default)s")
+    add("--seed", type=int, default=base.seed, help="of the requests, default %(default)s")
+    add("--out", type=Path, default=ROOT / "bench" / "results", help="folder for the report")
+    given = parser.parse_args()
+    options = Options(given.requests, given.ranks, seed=given.seed)
+    done = soak(Path(make_engine(None, None, 0.0, ()).model), options)
+    found = list(checks(done))
+    heading = (
+        f"`python -m bench.soak` at commit {commit()}: {hardware()}, SGLang {sglang_version()} on "
+        "its CPU engine."
+    )
+    text = as_markdown(heading, options, done, found)
+    print(text)
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "soak.md").write_text(text)
+    (given.out / "soak.json").write_text(as_json(heading, options, done, found))
+    return int(not all(check.holds for check in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

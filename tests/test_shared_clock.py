@@ -1,0 +1,42 @@
+"""Seconds that all ranks count alike: ``sagesched.plugin.shared_clock``."""
+
+from __future__ import annotations
+
+import pytest
+
+from sagesched.plugin.shared_clock import FOLLOWED, SharedClock
+
+
+def test_between_requests_time_passes_at_the_pace_of_the_steps() -> None:
+    clock = SharedClock()
+    for second in range(5):
+        clock.saw(1000.0 + second, 100 * second)
+    assert clock.at(400) == 1004.0
+    assert clock.at(450) == pytest.approx(1004.5)
+    clock.saw(1004.2, 450)  # faster than thought: the request knows better
+    assert clock.at(450) == 1004.2
+
+
+def test_the_pace_follows() -> None:
+    clock = SharedClock()
+    for second in range(200):
+        clock.saw(float(second), 100 * second)
+    start_s, start = 200.0, 100 * 200
+    for n in range(FOLLOWED):
+        clock.saw(start_s + 2.0 * n, start + 10 * n)
+    last_s, last = start_s + 2.0 * (FOLLOWED - 1), start + 10 * (FOLLOWED - 1)
+    assert clock.at(last + 10) == pytest.approx(last_s + 2.0)
+
+
+def test_a_request_that_was_long_on_its_way_turns_nothing_back() -> None:
+    clock = SharedClock()
+    clock.saw(10.0, 100)
+    clock.saw(9.0, 120)
+    clock.saw(10.0, 130)
+    assert clock.at(100) == 10.0
+    assert clock.at(200) > 10.0
+
+
+def test_it_runs_before_any_request_says_when_it_was_sent() -> None:
+    clock = SharedClock()
+    assert 0 <= clock.at(1) < clock.at(1000)
