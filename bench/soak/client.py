@@ -11,6 +11,8 @@ import aiohttp
 
 from bench.soak.plan import ABORT, HANG_UP, Ask
 
+SENT_S = 0.05
+"""Time enough for a request to be sent, before its client leaves."""
 TIMEOUT_S = 300.0
 """Far more than any request takes; one that takes longer is lost."""
 
@@ -49,7 +51,7 @@ async def _send(client: aiohttp.ClientSession, url: str, ask: Ask) -> None:
     """One request to its end, or to its client's."""
     if ask.kind == HANG_UP:
         try:
-            async with asyncio.timeout(ask.patience_s):
+            async with asyncio.timeout(max(ask.patience_s, SENT_S)):
                 await _read(client, url, ask)
         except TimeoutError:
             ask.ended = True
