@@ -17,7 +17,7 @@ from .replaying import Job, replaying
 pytestmark = pytest.mark.server
 
 STEP_TIME = preset("llama-3.1-8b", "h100")
-PARKED_S = 0.5
+PARKED_S = 1.0
 ROOM_S = 0.1
 """Until a running request ends or gives way, and a pass: some ten steps."""
 
@@ -25,11 +25,11 @@ ROOM_S = 0.1
 @pytest.fixture(scope="module")
 def run() -> Any:
     """Replays at twice what the engine can do, by how long a request may be parked, seconds."""
-    requests = list(GeneratedWorkload("hetero", 400).requests(seed=300, rate_rps=8.0))
-    with replaying(EngineConfig(pool_tokens=16_000, max_running=16, mixed=True)) as replay:
+    requests = list(GeneratedWorkload("hetero", 800).requests(seed=300, rate_rps=32.0))
+    with replaying(EngineConfig(pool_tokens=60_000, max_running=64, mixed=True)) as replay:
 
         def at(parked_s: float) -> RunResult:
-            settings = {"dial": 4.0, "parked_s": parked_s}
+            settings = {"dial": 1.0, "parked_s": parked_s}
             found: RunResult = replay(
                 Job(requests, "gittins", settings=settings, step_time=STEP_TIME)
             )
@@ -42,11 +42,12 @@ def run() -> Any:
 
 def test_a_parked_stream_goes_on_in_time(run: Any) -> None:
     free, bound = run(math.inf), run(PARKED_S)
-    assert free.retractions.sum() == bound.retractions.sum() == 0, "it is parking that is looked at"
     assert free.preemptions.sum() > 20
     assert bound.preemptions.sum() > 20
-    assert free.max_gap_s.max() > 4 * PARKED_S
-    assert bound.max_gap_s.max() < PARKED_S + ROOM_S
+    kept = bound.retractions == 0  # a retracted one waits for another reason
+    assert kept.mean() > 0.9
+    assert free.max_gap_s[free.retractions == 0].max() > 2 * PARKED_S
+    assert bound.max_gap_s[kept].max() < PARKED_S + ROOM_S
 
 
 def test_without_leave_nobody_is_parked(run: Any) -> None:

@@ -35,25 +35,28 @@ async def send_all(
     async def one(client: aiohttp.ClientSession, ask: Ask) -> None:
         try:
             await _send(client, url, ask)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
             ask.error = f"{type(error).__name__}: {error}"
         finally:
             places.release()
         ended(ask)
 
-    async with session() as client, asyncio.TaskGroup() as group:
+    under_way: set[asyncio.Task[None]] = set()
+    async with session() as client:
         for ask in asks:
             await places.acquire()
-            group.create_task(one(client, ask))
+            task = asyncio.create_task(one(client, ask))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        await asyncio.gather(*under_way)
 
 
 async def _send(client: aiohttp.ClientSession, url: str, ask: Ask) -> None:
     """One request to its end, or to its client's."""
     if ask.kind == HANG_UP:
         try:
-            async with asyncio.timeout(max(ask.patience_s, SENT_S)):
-                await _read(client, url, ask)
-        except TimeoutError:
+            await asyncio.wait_for(_read(client, url, ask), max(ask.patience_s, SENT_S))
+        except asyncio.TimeoutError:
             ask.ended = True
         return
     reading = asyncio.create_task(_read(client, url, ask))

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Self
 
 EVERY_S = 2.0
 EARLY, LATE = (0.25, 0.35), (0.9, 1.0)
@@ -34,7 +33,7 @@ class MemoryWatch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> MemoryWatch:
         self._thread.start()
         return self
 
