@@ -17,7 +17,7 @@ async def tables() -> dict[str, int]:
 
     manager = get_global_state().tokenizer_manager
     state: TokenizerState = state_of(manager)
-    worker = state.service.stats()
+    worker = state.service.snapshot()
     return {
         "SGLang's requests": len(manager.rid_to_state),
         "departures": len(state.departures._aborted),

@@ -96,4 +96,7 @@ async def _metrics(client: aiohttp.ClientSession, url: str) -> dict[str, float]:
 
 async def _json(client: aiohttp.ClientSession, url: str) -> Any:
     async with client.get(url) as response:
-        return json.loads(await response.text())
+        text = await response.text()
+        if response.status != 200:
+            raise RuntimeError(f"{url}: {response.status}, {text[:200]}")
+        return json.loads(text)

@@ -51,8 +51,8 @@ class Ask:
 
     @property
     def rid(self) -> str:
-        """Its id on the server."""
-        return f"soak-{self.number}"
+        """Its id on the server; none begins with another, since an abort ends all that do."""
+        return f"soak-{self.number:09}"
 
     @property
     def streams(self) -> bool:

@@ -37,7 +37,7 @@ class Options:
     ranks: int = 2
     at_once: int = 128
     slots: int = 32
-    pool_tokens: int = 1500
+    pool_tokens: int = 700
     history: int = 2000
     seed: int = 0
 

@@ -89,7 +89,8 @@ class Parking:
             self._worst = order.worst_first([r for r in running if self._may_give_way(r)])
         if not self._worst or not len(order):
             return []
-        margin = self.limits.margin * order.keys.weight
+        weight = order.keys.weight
+        margin = self.limits.margin * (1.0 if math.isinf(weight) else weight)
         if not order.best_keys(1)[0] + margin < self._worst[0][0]:
             return []
         here = {id(request) for request in running}
