@@ -279,7 +279,7 @@ def test_predicted_lengths_decide_and_real_ones_are_told() -> None:
         ) as router,
     ):
         with router.client.stream(
-            "POST", "/generate", json=generate_body("w " * 500, 40, stream=True)
+            "POST", "/generate", json=generate_body("w " * 500, 150, stream=True)
         ) as long:
             first = long.headers["x-served-by"]
             # Both wait behind nothing but the long one, which is predicted to be long.
@@ -288,8 +288,8 @@ def test_predicted_lengths_decide_and_real_ones_are_told() -> None:
         assert others == {"a", "b"} - {first}
         wait_until(lambda: len(predictor.told) == 4)
         lengths = {(told["output_tokens"], told["finished"]) for told in predictor.told}
-        assert lengths == {(40, True), (3, True)}
-        assert predictor.asked[0]["max_new_tokens"] == 40
+        assert lengths == {(150, True), (3, True)}
+        assert predictor.asked[0]["max_new_tokens"] == 150
         assert router.metric("predictions_total", result="told") == 4
 
 
