@@ -84,3 +84,17 @@ def test_without_word_of_ends_two_reports_settle_it() -> None:
     assert chooser.choose(Query("next", 300)) == 1
     chooser.observe(0, report(0, 3))  # they have ended, or are in it
     assert chooser.choose(Query("next", 300)) == 0
+
+
+def test_shortest_predicted_knows_that_a_report_still_counts_what_has_ended() -> None:
+    chooser = make_chooser("shortest_predicted", replicas=2)
+    chooser.sent(0, Query("long", 500, b"", 500.0))
+    for number in range(3):
+        key = f"short {number}"
+        chooser.sent(1, Query(key, 2, b"", 2.0))
+        chooser.finished(key)
+        chooser.observe(1, ReplicaLoad(1, 0, 0, 4, 30_000, 128, sequence=number + 1))
+        assert chooser.choose(Query("next", 2, b"", 2.0)) == 1
+    chooser.observe(1, ReplicaLoad(2, 0, 0, 4, 30_000, 128, sequence=9))
+    chooser.observe(1, ReplicaLoad(2, 0, 0, 4, 30_000, 128, sequence=10))
+    assert chooser.choose(Query("next", 2, b"", 2.0)) == 0, "two of somebody else's are there"

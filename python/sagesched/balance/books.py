@@ -44,10 +44,14 @@ class Account:
         prompt: prompt tokens of the open ones.
         output: predicted output tokens of those that have a prediction.
         predicted: how many have.
+        ended: requests that have ended since the report before the latest one came.
+        ended_since: of those, since the latest one.
     """
 
     load: ReplicaLoad | None = None
     epoch: int = 0
+    ended: int = 0
+    ended_since: int = 0
     open: dict[str, Sent] = field(default_factory=dict)
     prompt: int = 0
     output: float = 0.0
@@ -61,6 +65,8 @@ class Account:
     def leave(self, key: str) -> Sent:
         """It is not open any more."""
         entry = self.open.pop(key)
+        self.ended += 1
+        self.ended_since += 1
         self._count(entry, -1)
         if not self.open:
             self.output = 0.0  # what rounding left
@@ -85,6 +91,16 @@ class Account:
         if answers:
             return max(0, len(self.open) - self.load.running - self.load.waiting)
         return len(self.open)
+
+    def others(self, answers: bool) -> int:
+        """How many that the report counts were sent by somebody else, at least.
+
+        It may still count what has ended since the report before it.
+        """
+        if self.load is None:
+            return 0
+        counted = self.load.running + self.load.waiting
+        return max(0, counted - len(self.open) - self.ended) if answers else counted
 
     def newest_uncached(self, count: int) -> float:
         """Prompt tokens to compute of the ``count`` newest open ones; of many, extrapolated."""
@@ -133,6 +149,7 @@ class Books:
             return False
         account.load = load
         account.epoch += 1
+        account.ended, account.ended_since = account.ended_since, 0
         if not self.answers:
             while account.open:
                 key, entry = next(iter(account.open.items()))

@@ -36,8 +36,7 @@ class ShortestPredicted(Counted):
 
     def _work(self, index: int, size: float) -> float:
         account = self._books.accounts[index]
-        unknown = self._requests(index) - len(account.open)
-        return _tokens(account) + max(0, unknown) * size
+        return _tokens(account) + account.others(self._books.answers) * size
 
 
 def _tokens(account: Account) -> float:
