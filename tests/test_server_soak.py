@@ -74,5 +74,5 @@ def test_growth_is_from_the_first_quarter_to_the_end() -> None:
 
 @pytest.mark.server
 def test_nothing_is_lost_and_nothing_left() -> None:
-    options = Options(requests=300, at_once=64, pool_tokens=1000)
+    options = Options(requests=300, at_once=64)
     assert failed(soak(model_directory(), options, quiet=True)) == []
