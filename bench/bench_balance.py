@@ -25,6 +25,7 @@ from typing import Any
 from bench.balance.overhead import overhead_table
 from bench.balance.rows import CELLS, METHODS, STOCK, Cell
 from bench.replay.checked import MakeCheckedWorker
+from bench.replay.keeping import run_and_keep
 from bench.replay.machine import REPOSITORY, origin
 from bench.replay.store import Store
 from sagesched.replay.backend import RealBackend
@@ -34,7 +35,6 @@ from sagesched.replay.result import Row
 from sagesched.replay.runner import WorkerPool
 from sagesched.replay.tasks import (
     Result,
-    Run,
     RunTask,
     Saturation,
     SaturationTask,
@@ -104,19 +104,14 @@ class Bench:
     def _do(
         self, pool: WorkerPool[Task, Result], tasks: Sequence[tuple[Task, dict[str, Any]]]
     ) -> None:
-        if time.monotonic() > self.deadline or not tasks:
-            return
-        self.progress.start(len(tasks))
-        for outcome in pool.run([task for task, _ in tasks]):
-            task, key = tasks[outcome.index]
-            self.progress.ended(str(task), outcome.error)
-            if outcome.result is None:
-                self.failures.append(f"{key}: {outcome.error}")
-            elif isinstance(outcome.result, Run):
-                self.store.add(key, {"row": asdict(outcome.result.row)})
-            elif isinstance(outcome.result, Saturation):
-                self.store.add(key, asdict(outcome.result))
-        self.progress.close()
+        run_and_keep(
+            pool,
+            tasks,
+            self.store,
+            progress=self.progress,
+            failures=self.failures,
+            deadline=self.deadline,
+        )
 
     def _saturations(self, case: Case, seed: int) -> Iterator[tuple[Task, dict[str, Any]]]:
         scenario = case.cell.scenario(case.delay_s, self.options.data)

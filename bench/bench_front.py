@@ -23,13 +23,14 @@ from typing import Any
 
 from bench.front.rows import SETTINGS, Line, Setting
 from bench.replay.checked import MakeCheckedWorker
+from bench.replay.keeping import run_and_keep
 from bench.replay.machine import REPOSITORY, origin
 from bench.replay.store import Store
 from sagesched.replay.backend import RealBackend
 from sagesched.replay.progress import Progress
 from sagesched.replay.result import Row
 from sagesched.replay.runner import WorkerPool
-from sagesched.replay.tasks import Result, Run, RunTask, Saturation, SaturationTask, Task, engine_of
+from sagesched.replay.tasks import Result, RunTask, Saturation, SaturationTask, Task, engine_of
 
 SEED_BASE = 200
 """Policies were tuned on seeds from 300 on."""
@@ -131,25 +132,19 @@ class Front:
             for seed in self.seeds:
                 for kind in (self._saturations, self._runs):
                     tasks = [task for setting in settings for task in kind(setting, seed)]
-                    if time.monotonic() < self.deadline:
-                        self._do(pool, tasks)
+                    self._do(pool, tasks)
 
     def _do(
         self, pool: WorkerPool[Task, Result], tasks: Sequence[tuple[Task, dict[str, Any]]]
     ) -> None:
-        self.progress.start(len(tasks))
-        for outcome in pool.run([task for task, _ in tasks]):
-            task, key = tasks[outcome.index]
-            self.progress.ended(str(task), outcome.error)
-            if outcome.result is None:
-                self.failures.append(f"{key}: {outcome.error}")
-            elif isinstance(outcome.result, Run):
-                self.store.add(key, {"row": asdict(outcome.result.row)})
-            elif isinstance(outcome.result, Saturation):
-                self.store.add(key, asdict(outcome.result))
-            if time.monotonic() > self.deadline:
-                break
-        self.progress.close()
+        run_and_keep(
+            pool,
+            tasks,
+            self.store,
+            progress=self.progress,
+            failures=self.failures,
+            deadline=self.deadline,
+        )
 
     def _saturations(self, setting: Setting, seed: int) -> Iterator[tuple[Task, dict[str, Any]]]:
         key = self._key(setting, seed, setting.baseline) | {"saturation": True}

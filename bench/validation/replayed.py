@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from bench.validation.runs import (
     workload_of,
 )
 from sagesched.replay.fitted import FittedStepTime
-from sagesched.replay.steptime import Step
+from sagesched.replay.steptime import Scaled
 from sagesched.replay.trace import FIRST_PROMPT_TOKEN, TraceRequest
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def replay_all(
     from sagesched.replay.predictors import Shipped
 
     harness = _harness(EngineConfig(**{name: model.engine[name] for name in SETTINGS}))
-    slowed = Slowed(model, slowness)
+    slowed = Scaled(model, 1 / slowness)
     runs = {}
     for scenario in SCENARIOS:
         trace = DemoTrace(workload_of(scenario, real.requests), engine.model)
@@ -83,28 +82,6 @@ def replay_all(
             times = Times(result.ttlt_s.tolist(), result.ttft_s.tolist())
             runs[key(policy, scenario)] = times
     return runs
-
-
-@dataclass(frozen=True)
-class Slowed:
-    """A calibrated model with all steps longer by a factor."""
-
-    model: FittedStepTime
-    factor: float
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.model.name} x {self.factor:g}"
-
-    @property
-    def request_overhead_s(self) -> float:
-        """Outside the steps: unchanged."""
-        return self.model.request_overhead_s
-
-    def seconds(self, step: Step) -> float:
-        """Duration of a step."""
-        return self.factor * self.model.seconds(step)
 
 
 @functools.cache
