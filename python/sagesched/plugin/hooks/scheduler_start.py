@@ -64,6 +64,7 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         checksum=OrderChecksum() if settings.debug_order else None,
     )
     setattr(self.policy, STATE, state)
+    self.__dict__.pop("get_prefill_adder_class", None)  # ours, of a replay's run before
     if state.memory is not None:
         adder = adder_class(self.get_prefill_adder_class(), state)
         self.get_prefill_adder_class = lambda: adder

@@ -1,0 +1,48 @@
+"""Admission by forecast in SGLang's own scheduler, in virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sagesched.replay.engine import EngineConfig
+from sagesched.replay.generators import GeneratedWorkload
+from sagesched.replay.presets import preset
+from sagesched.replay.result import RunResult
+
+from .replaying import Job, replaying
+
+pytestmark = pytest.mark.server
+
+STEP_TIME = preset("llama-3.1-8b", "h100")
+
+
+@pytest.fixture(scope="module")
+def run() -> Any:
+    """Replays where memory is short, by the rule of admission."""
+    requests = list(GeneratedWorkload("hetero", 500).requests(seed=300, rate_rps=30.0))
+    with (
+        replaying(EngineConfig(pool_tokens=30_000, max_running=64, mixed=True)) as replay,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+
+        def under(admission: str) -> RunResult:
+            patch.setenv("SAGESCHED_ADMISSION", admission)
+            found: RunResult = replay(Job(requests, "gittins", step_time=STEP_TIME))
+            assert found.output_tokens.tolist() == [each.output_tokens for each in requests]
+            assert found.fallbacks == 0
+            return found
+
+        yield under
+
+
+def test_it_fills_the_memory_that_stock_keeps_free(run: Any) -> None:
+    assert run("forecast").ttlt_s.mean() < 0.9 * run("stock").ttlt_s.mean()
+
+
+def test_what_ran_before_in_the_process_changes_nothing(run: Any) -> None:
+    first = run("forecast")
+    run("stock")
+    again = run("forecast")
+    assert (first.last_s == again.last_s).all()
