@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from bench.front.rows import SETTINGS, Line, Setting
+from bench.front.compare import beaten, ratio
+from bench.front.rows import CLAIRVOYANT, SETTINGS, Line, Setting
 from bench.replay.checked import MakeCheckedWorker
 from bench.replay.keeping import run_and_keep
 from bench.replay.machine import REPOSITORY, origin
@@ -36,8 +37,8 @@ SEED_BASE = 200
 """Policies were tuned on seeds from 300 on."""
 
 TITLES = (
-    "policy", "knows", "mean", "P99", "mean TTFT", "mean TPOT", "P99 TPOT", "stall", "rate",
-    "seeds",
+    "policy", "knows", "mean", "P99", "gap", "mean TTFT", "mean TPOT", "P99 TPOT", "stall", "rate",
+    "hits", "seeds",
 )  # fmt: skip
 ABOUT = """\
 SGLang's own scheduler in virtual time, llama-3.1-8b on h100 (a roofline, not calibrated), the first
@@ -45,9 +46,10 @@ SGLang's own scheduler in virtual time, llama-3.1-8b on h100 (a roofline, not ca
 Seeds from 200 on; tuned on others.
 
 Ratios to fcfs, smaller is better, mean over seeds ± standard deviation. *law* knows the true law of
-the request's cluster, *shipped* learns from an empty history, *oracle* knows the length. Stall is
-the longest wait between two tokens, seconds; rate is completions per second between the 10th and
-90th percentile of completions."""
+the request's cluster, *shipped* learns from an empty history, *oracle* knows the length. Gap is
+how much of the way from fcfs's mean to the clairvoyant's (SRPT with soft preemption) is gone, %;
+stall the longest wait between two tokens, seconds; rate completions per second between the 10th and
+90th percentile of completions; hits the share of prompt tokens found in the radix cache, %."""
 FIGURES = (
     ("mean_ttlt_s", 3), ("p99_ttlt_s", 3), ("mean_ttft_s", 2), ("mean_tpot_s", 2),
     ("p99_tpot_s", 2),
@@ -78,7 +80,9 @@ def make_report(
     add("--budget-min", type=float, default=60.0, help="minutes, default %(default)s")
     add("--jobs", type=int, default=2, help="parallel processes, default %(default)s")
     add("--only", default="", help="names of settings, comma-separated; default all")
-    add("--ours", action="store_true", help="only fcfs and our own policy, for a first look")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--ours", action="store_true", help="only fcfs and our own policy")
+    which.add_argument("--theirs", action="store_true", help="all but our own policy")
     add("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="recorded traces")
     add("--store", type=Path, default=REPOSITORY / "build" / f"bench_{name}.jsonl")
     add("--out", type=Path, default=REPOSITORY / "bench" / "results", help="folder for the report")
@@ -158,7 +162,8 @@ class Front:
             return
         found = Saturation(*(saturation[name] for name in ("rate_rps", "served", "refused")))
         for line in setting.lines:
-            if self.options.ours and line.policy not in ("fcfs", "gittins"):
+            left_out = self.options.theirs if line.policy == "gittins" else self.options.ours
+            if left_out and line is not setting.baseline:
                 continue
             key = self._key(setting, seed, line)
             if self.store.get(key) is None:
@@ -218,38 +223,66 @@ class Front:
                 if setting.wanted:
                     blocks.append(f"To reach: {setting.wanted}")
                 blocks.append("\n".join(table))
+                blocks.extend(self.after(setting))
         if self.failures:
             blocks.append("\n".join(["## Failed", *(f"- {line}" for line in self.failures)]))
         return "\n\n".join(blocks) + "\n"
 
+    def after(self, setting: Setting) -> Iterator[str]:
+        """What follows a table."""
+        lines = list(beaten(self.rows, setting))
+        if lines:
+            head = (
+                "| published | mean at P99 | better in both | dial | mean at P99 |",
+                "|---" * 5 + "|",
+            )
+            yield "\n".join((*head, *lines))
+
     def _table(self, setting: Setting) -> Iterator[str]:
-        base = self.rows(setting, setting.baseline)
-        if not base:
+        if not self.rows(setting, setting.baseline):
             return
         yield f"| {' | '.join(self.titles)} |"
         yield "|---" * len(self.titles) + "|"
         for line in setting.lines:
-            found = self.rows(setting, line)
-            pairs = [(row, base[seed]) for seed, row in found.items() if seed in base]
+            pairs = self.pairs(setting, line)
             if pairs:
-                cells = [line.name, *self.cells(pairs, line is setting.baseline), str(len(pairs))]
+                cells = [line.name, *self.cells(setting, line, pairs), str(len(pairs))]
                 yield f"| {' | '.join(cells)} |"
 
-    def cells(self, pairs: Sequence[tuple[Row, Row]], is_baseline: bool) -> list[str]:
-        """A line's figures: of its rows, each with the baseline's of the same seed."""
-        if is_baseline:
-            values = [f"{mean(getattr(row, name) for row, _ in pairs):.3g}" for name, _ in FIGURES]
-        else:
-            values = [ratio(pairs, name, digits) for name, digits in FIGURES]
-        stall = f"{max(row.max_stall_s for row, _ in pairs):.2g}"
-        return [pairs[0][0].predictor, *values, stall, ratio(pairs, "throughput_mid80_rps", 3)]
+    def pairs(self, setting: Setting, line: Line) -> list[tuple[Row, Row]]:
+        """A line's rows, each with the baseline's of the same seed."""
+        base = self.rows(setting, setting.baseline)
+        found = self.rows(setting, line).items()
+        return [(row, base[seed]) for seed, row in found if seed in base]
 
+    def cells(
+        self, setting: Setting, line: Line, pairs: Sequence[tuple[Row, Row]]
+    ) -> Iterator[str]:
+        """A line's figures."""
+        yield pairs[0][0].predictor
+        for name, digits in FIGURES:
+            if line is setting.baseline:
+                yield f"{mean(getattr(row, name) for row, _ in pairs):.3g}"
+            else:
+                yield ratio(pairs, name, digits)
+            if name == "p99_ttlt_s":
+                yield self._gap(setting, line)
+        yield f"{max(row.max_stall_s for row, _ in pairs):.2g}"
+        yield ratio(pairs, "throughput_mid80_rps", 3)
+        yield f"{100 * mean(row.prefix_hit for row, _ in pairs):.0f}"
 
-def ratio(pairs: Sequence[tuple[Row, Row]], name: str, digits: int) -> str:
-    """Mean over seeds, with its spread where digits allow."""
-    values = [getattr(row, name) / getattr(other, name) for row, other in pairs]
-    spread = f" ± {stdev(values):.2f}" if len(values) > 1 and digits > 2 else ""
-    return f"{mean(values):.{digits}f}{spread}"
+    def _gap(self, setting: Setting, line: Line) -> str:
+        """How much of the way from fcfs's mean to the clairvoyant's is gone."""
+        best = next((each for each in setting.lines if each.policy == CLAIRVOYANT), None)
+        if best is None:
+            return ""
+        base, found, least = (
+            {seed: row.mean_ttlt_s for seed, row in self.rows(setting, each).items()}
+            for each in (setting.baseline, line, best)
+        )
+        seeds = base.keys() & found.keys() & least.keys()
+        shares = [(base[x] - found[x]) / (base[x] - least[x]) for x in seeds if base[x] > least[x]]
+        return f"{100 * mean(shares):.0f}" if shares else ""
 
 
 if __name__ == "__main__":

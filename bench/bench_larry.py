@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import mean
 
-from bench.bench_front import Front, make_report, ratio
+from bench.bench_front import Front, make_report
+from bench.front.compare import ratio
 from bench.front.rows import FCFS, Line, Setting, others, ours
 from bench.replay.cells import Cell
 from sagesched.replay.result import Row
@@ -68,15 +69,22 @@ class LarryFront(Front):
     titles = TITLES
     seed_base = SEED_BASE
 
-    def cells(self, pairs: Sequence[tuple[Row, Row]], is_baseline: bool) -> list[str]:
+    def cells(
+        self, setting: Setting, line: Line, pairs: Sequence[tuple[Row, Row]]
+    ) -> Iterator[str]:
         """A line's figures."""
-        if is_baseline:
-            figures = [f"{mean(getattr(row, name) for row, _ in pairs):.3g}" for name in FIGURES]
-        else:
-            figures = [ratio(pairs, name, 3) for name in FIGURES]
-        hit = mean(row.prefix_hit for row, _ in pairs)
+        for name in FIGURES:
+            if line is setting.baseline:
+                yield f"{mean(getattr(row, name) for row, _ in pairs):.3g}"
+            else:
+                yield ratio(pairs, name, 3)
+        yield f"{mean(row.prefix_hit for row, _ in pairs):.3f}"
         given_up = mean((row.preemptions + row.retractions) / row.n for row, _ in pairs)
-        return [*figures, f"{hit:.3f}", f"{100 * given_up:.2f} %"]
+        yield f"{100 * given_up:.2f} %"
+
+    def after(self, setting: Setting) -> Iterator[str]:
+        """Nothing."""
+        return iter(())
 
 
 if __name__ == "__main__":

@@ -22,14 +22,13 @@ STEP_TIME = preset("llama-3.1-8b", "h100")
 def run() -> Any:
     """Replays where memory is short, by the rule of admission."""
     requests = list(GeneratedWorkload("hetero", 500).requests(seed=300, rate_rps=30.0))
-    with (
-        replaying(EngineConfig(pool_tokens=30_000, max_running=64, mixed=True)) as replay,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with replaying(EngineConfig(pool_tokens=30_000, max_running=64, mixed=True)) as replay:
 
         def under(admission: str) -> RunResult:
-            patch.setenv("SAGESCHED_ADMISSION", admission)
-            found: RunResult = replay(Job(requests, "gittins", step_time=STEP_TIME))
+            settings = {"forecast": float(admission == "forecast")}
+            found: RunResult = replay(
+                Job(requests, "gittins", settings=settings, step_time=STEP_TIME)
+            )
             assert found.output_tokens.tolist() == [each.output_tokens for each in requests]
             assert found.fallbacks == 0
             return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from sagesched.replay.tasks import Scenario
 
 STRICT, DEFAULT, LATENCY = 0.5, 1.0, 4.0
 """Positions of the dial."""
+LATENCY_PARKED_S = 10.0
+CLAIRVOYANT = "oracle-srpt-soft"
+"""Its mean is what 100 % of the gap would be."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,22 @@ def others(*names: str, predictor: str = "law") -> tuple[Line, ...]:
     return tuple(Line(name, name, predictor) for name in names)
 
 
-YARDSTICKS = others("oracle-sjf", "oracle-srpt-soft")
+YARDSTICKS = others("oracle-sjf", CLAIRVOYANT)
 DIALS = (
     ours("default", dial=DEFAULT),
     ours("strict", dial=STRICT),
-    ours("latency first", dial=LATENCY),
+    ours("latency first", dial=LATENCY, parked_s=LATENCY_PARKED_S),
 )
+MORE_DIALS = tuple(ours(f"dial {dial:g}", dial=dial) for dial in (0.25, 2.0, 4.0, 8.0))
+PARTS = (
+    ours("default, nobody gives way", dial=DEFAULT, parked_s=0.0),
+    ours("default, SGLang's admission", dial=DEFAULT, forecast=0.0),
+    ours("default, neither", dial=DEFAULT, forecast=0.0, parked_s=0.0),
+    ours("dial inf: no anchor", dial=math.inf),
+    ours("default, cost in tokens", dial=DEFAULT, kv_cost=0.0),
+    ours("default, cost in KV x steps", dial=DEFAULT, kv_cost=1.0),
+)
+"""What the policy is without one of its parts."""
 KNOWLEDGE = (
     ours("default", "shipped", dial=DEFAULT),
     ours("default", "prior", dial=DEFAULT),
@@ -99,12 +113,12 @@ PUBLISHED = others(
     "uniboost", "larry", "fastserve",
 )  # fmt: skip
 
-LAW_LINES = (FCFS, *DIALS, *KNOWLEDGE, *PUBLISHED, *YARDSTICKS)
-SHORT = (FCFS, DIALS[0], KNOWLEDGE[0], *others("prompt-only", "oracle-sjf"))
+LAW_LINES = (FCFS, *DIALS, *MORE_DIALS, *KNOWLEDGE, *PARTS, *PUBLISHED, *YARDSTICKS)
+SHORT = (FCFS, DIALS[0], KNOWLEDGE[0], *others("prompt-only", "oracle-sjf", CLAIRVOYANT))
 SHIPPED = (
     FCFS,
     *(replace(line, predictor="shipped") for line in DIALS),
-    *others("lpm", "prompt-only", "mean", "oracle-sjf", predictor="shipped"),
+    *others("lpm", "prompt-only", "mean", "oracle-sjf", CLAIRVOYANT, predictor="shipped"),
 )
 
 SETTINGS = (

@@ -121,12 +121,13 @@ class Control:
 @contextmanager
 def environment(policy: type[Policy], settings: Mapping[str, float]) -> Iterator[None]:
     """The plug-in's settings, where it reads them: in environment variables."""
-    names = policy.variables
+    names, choices = policy.variables, policy.choices
     stock = {name: os.environ.get(name) for name in names.values()}
     try:
         for key, name in names.items():
             if key in settings:
-                os.environ[name] = str(settings[key])
+                number = settings[key]
+                os.environ[name] = choices[key][int(number)] if key in choices else str(number)
         yield
     finally:
         for name, value in stock.items():

@@ -108,6 +108,7 @@ class Policy:
         settings: what ``--set KEY=VALUE`` may change, with defaults.
         limits: least and most of a setting; others are at least 0.
         variables: environment variables that carry settings, for the policies of the plug-in.
+        choices: of a setting that is no number there, what its variable says for 0, 1, ...
     """
 
     name: ClassVar[str]
@@ -120,6 +121,7 @@ class Policy:
     settings: ClassVar[Mapping[str, float]] = {}
     limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS
     variables: ClassVar[Mapping[str, str]] = {}
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def __init__(self, situation: Situation, settings: Mapping[str, float] | None = None) -> None:
         self.situation = situation
@@ -149,7 +151,7 @@ class Policy:
                 raise ValueError(
                     f"policy {cls.name}: {key} is {value:g}; it must lie in {least:g}..{most:g}"
                 )
-            if key in WHOLE and value != int(value):
+            if (key in WHOLE or key in cls.choices) and value != int(value):
                 raise ValueError(f"policy {cls.name}: {key} is {value:g}; it must be whole")
 
     def key(self, request: Any) -> Any:

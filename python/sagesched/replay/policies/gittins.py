@@ -14,6 +14,25 @@ class Gittins(Policy):
     name = flag = "gittins"
     source = "this package: sagesched.plugin"
     uses = "distribution"
-    settings: ClassVar = {"dial": -1.0, "parked_s": -1.0}  # -1: the plug-in's default
-    limits: ClassVar = {"dial": (0.0, math.inf), "parked_s": (0.0, math.inf)}
-    variables: ClassVar = {"dial": "SAGESCHED_DIAL", "parked_s": "SAGESCHED_PARKED_S"}
+    settings: ClassVar = {  # -1: the plug-in's default
+        "dial": -1.0,
+        "parked_s": -1.0,
+        "forecast": -1.0,
+        "kv_cost": -1.0,
+    }
+    limits: ClassVar = {
+        "dial": (0.0, math.inf),
+        "parked_s": (0.0, math.inf),
+        "forecast": (0.0, 1.0),
+        "kv_cost": (0.0, 1.0),
+    }
+    variables: ClassVar = {
+        "dial": "SAGESCHED_DIAL",
+        "parked_s": "SAGESCHED_PARKED_S",
+        "forecast": "SAGESCHED_ADMISSION",
+        "kv_cost": "SAGESCHED_COST",
+    }
+    choices: ClassVar = {
+        "forecast": ("stock", "forecast"),
+        "kv_cost": ("1,0,0", "0,1,0"),  # output tokens alone; KV tokens x steps alone
+    }
