@@ -60,7 +60,7 @@ def measure(running: int, waiting: int, mixed: bool) -> dict[str, float]:
     harness = Harness(config)
     workload = GeneratedWorkload("hetero", 4_000)
     drawn = list(workload.requests(seed=1, rate_rps=None))
-    total = waiting + running + STEPS * running // 100
+    total = waiting + running + STEPS * running // 60
 
     def requests() -> Iterator[TraceRequest]:
         for number in range(total):
@@ -94,7 +94,8 @@ def measure(running: int, waiting: int, mixed: bool) -> dict[str, float]:
             predictions=Law(workload, harness.grid),
             short_cut=False,
         )
-    assert len(harness.scheduler.waiting_queue) >= waiting * 0.9
+    left = len(harness.scheduler.waiting_queue)
+    assert left >= waiting * 0.9, f"{left} wait after {len(steps)} steps"
     host, ours, model = (np.array(column)[SKIPPED:] for column in zip(*steps, strict=True))
     return {
         "running": running,

@@ -16,7 +16,7 @@ from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.adder import adder_class
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hooks.scheduler_start import _memory as make_memory
-from sagesched.plugin.memory import MOST, Memory
+from sagesched.plugin.memory import MOST, REFRESH_STEPS, Memory
 from sagesched.plugin.place import Place
 from sagesched.plugin.settings import Settings
 
@@ -124,17 +124,42 @@ def request(length: int, prompt: int = 100, age: int = 0, shared: int = 0) -> An
     )
 
 
+def test_who_has_ended_counts_until_the_next_look_and_nobody_for_nothing() -> None:
+    memory = Memory(GRID)
+    running = [request(500), request(500)]
+    both = memory.start(running, 100)
+    assert both == memory.start(running[:1], 100 + REFRESH_STEPS - 1) > 0
+    one = memory.start(running[:1], 100 + REFRESH_STEPS)
+    assert one is not None
+    assert 0 < one < both
+    assert memory.start([], 100 + REFRESH_STEPS) == 0  # an idle engine's steps do not go on
+
+
+def test_who_joins_counts_at_once() -> None:
+    memory = Memory(GRID)
+    before = memory.start([request(500)], 0)
+    memory.join(request(500))
+    assert before is not None
+    assert (memory.start([request(500)], 1) or 0.0) > 1.5 * before
+
+
+def test_an_unknown_request_is_left_to_stock() -> None:
+    memory = Memory(GRID)
+    assert memory.start([request(500), SimpleNamespace()], 0) is None
+
+
 def test_a_retraction_raises_the_reserve_and_it_fades() -> None:
     memory = Memory(GRID)
     running = [request(500)]
-    before = memory.start(running)
+    before = memory.start(running, 0)
+    assert before is not None
     memory.retracted()
-    assert memory.start(running) > 1.3 * before
+    assert (memory.start(running, 1) or 0.0) > 1.3 * before
     for _ in range(20):
         memory.retracted()
     assert memory.margin == MOST
-    for _ in range(3000):
-        after = memory.start(running)
+    for step in range(3000):
+        after = memory.start(running, step)
     assert after == pytest.approx(before)
 
 
@@ -171,7 +196,9 @@ class Stock:
 
 def adder(state: Any, running: list[Any], free: int = 10_000) -> Any:
     """Ours over `Stock`."""
-    return adder_class(Stock, state)(running_batch=SimpleNamespace(reqs=running), free=free)
+    return adder_class(Stock, state, lambda: 0)(
+        running_batch=SimpleNamespace(reqs=running), free=free
+    )
 
 
 @pytest.fixture

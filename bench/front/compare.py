@@ -35,7 +35,9 @@ def beaten(
                 figures[line] = [
                     mean(getattr(a, x) / getattr(b, x) for a, b in pairs) for x in names
                 ]
-        wanted = figures.pop(other)
+        wanted = figures.pop(other, None)
+        if wanted is None or not figures:
+            continue
         better = [x for x, found in figures.items() if all(map(le, found, wanted))]
         best = min(better or figures, key=lambda x: figures[x][0] if better else figures[x][1])
         found = figures[best]

@@ -78,8 +78,9 @@ FCFS = Line("fcfs", "fcfs", "none")
 
 
 def ours(name: str, predictor: str = "law", **settings: float) -> Line:
-    """The shipped policy."""
-    return Line(f"gittins, {name}", "gittins", predictor, tuple(settings.items()))
+    """The shipped policy, with admission by forecast where nothing else is said."""
+    settings = {"forecast": 1.0} | settings
+    return Line(f"gittins, {name}", "gittins", predictor, tuple(sorted(settings.items())))
 
 
 def others(*names: str, predictor: str = "law") -> tuple[Line, ...]:

@@ -6,18 +6,23 @@ spent. We change one number in it: the tokens kept free for what is still to be 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sagesched.plugin import fallback
-from sagesched.plugin.memory import all_known
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState
 
 
-def adder_class(stock: Any, state: SchedulerState) -> Any:
+def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> Any:
     """A subclass of SGLang's class that asks ``state.memory``; stock where that is None.
 
     Whatever fails in it ends it: from then on SGLang reserves as it always did.
+
+    Args:
+        stock: SGLang's class.
+        state: of the scheduler.
+        step: the engine's step count of now.
     """
 
     class Adder(stock):  # type: ignore[misc]
@@ -25,7 +30,7 @@ def adder_class(stock: Any, state: SchedulerState) -> Any:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             running = kwargs.get("running_batch", args[3] if len(args) > 3 else None)
-            reserved = _started(state, running)
+            reserved = _started(state, running, step())
             self._memory = None if reserved is None else state.memory
             super().__init__(*args, **kwargs)
             if reserved is not None:
@@ -88,15 +93,12 @@ def adder_class(stock: Any, state: SchedulerState) -> Any:
     return Adder
 
 
-def _started(state: SchedulerState, running: Any) -> float | None:
+def _started(state: SchedulerState, running: Any, step: int) -> float | None:
     """What the running requests need; None where SGLang is to reserve as it does."""
     if state.memory is None or not state.in_force or state.order is None:
         return None
-    requests = [] if running is None else running.reqs
     try:
-        if not all_known(requests):
-            return None
-        return state.memory.start(requests)
+        return state.memory.start([] if running is None else running.reqs, step)
     except Exception as error:
         _give_up(state, error)
         return None

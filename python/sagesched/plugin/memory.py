@@ -17,6 +17,9 @@ from sagesched.plugin.place import Place, place_of
 
 DEVIATIONS = 1.0
 """Standard deviations of the sum that are kept free."""
+REFRESH_STEPS = 8
+"""Who ran at the last look is looked at anew after as many steps; until then those who have ended
+still count, which errs on the safe side, and those who have joined count, too."""
 MORE, LESS, MOST = 1.5, 0.999, 4.0
 """A retraction shows that too little was reserved: from then on the need is taken as so many times
 larger, fading pass by pass."""
@@ -35,10 +38,26 @@ class Memory:
         self._deviations = deviations
         self.margin = 1.0
         self._peak = 0.0
+        self._looked_at = -REFRESH_STEPS
 
-    def start(self, running: Sequence[Any]) -> float:
-        """Tokens to reserve for the requests that run, all of which have places; O(n m)."""
+    def start(self, running: Sequence[Any], step: int) -> float | None:
+        """Tokens to reserve for the requests that run, O(1) in most steps and O(n m) else.
+
+        None if they are not all known.
+
+        Args:
+            running: who runs.
+            step: the engine's step count, the same on every rank.
+        """
         self.margin = max(1.0, self.margin * LESS)
+        if not running or step - self._looked_at >= REFRESH_STEPS:
+            if not all_known(running):
+                return None
+            self._look(running)
+            self._looked_at = step
+        return self._peak * self.margin
+
+    def _look(self, running: Sequence[Any]) -> None:
         places = [request._sagesched_place for request in running]
         ages = [len(request.output_ids) for request in running]
         prompts = [len(request.origin_input_ids) for request in running]
@@ -48,7 +67,6 @@ class Memory:
         ]
         self._forecast.start([place.distribution.pmf for place in places], ages, own)
         self._peak = self._forecast.peak(self._deviations)
-        return self._peak * self.margin
 
     def more_for(self, request: Any) -> float:
         """Tokens to reserve beyond that if this one joined."""

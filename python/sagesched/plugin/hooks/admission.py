@@ -104,7 +104,9 @@ def _were_waiting(plan: Any) -> list[Any]:
     batch = getattr(plan, "batch_to_run", plan)
     if batch is None:
         return []
-    places = ((request, place_of(request)) for request in batch.reqs)
+    # Mixed with running ones, they come first.
+    new = batch.reqs[: len(batch.reqs) - len(getattr(batch, "decoding_reqs", None) or ())]
+    places = ((request, place_of(request)) for request in new)
     return [request for request, place in places if place is not None and place.handle >= 0]
 
 

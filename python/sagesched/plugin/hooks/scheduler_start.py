@@ -66,7 +66,7 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     setattr(self.policy, STATE, state)
     self.__dict__.pop("get_prefill_adder_class", None)  # ours, of a replay's run before
     if state.memory is not None:
-        adder = adder_class(self.get_prefill_adder_class(), state)
+        adder = adder_class(self.get_prefill_adder_class(), state, lambda: int(self.forward_ct))
         self.get_prefill_adder_class = lambda: adder
     how = f"{policy} in force" if state.in_force else "a shadow: looks on and changes nothing"
     logger.info("sagesched %s: %s, dial %g, %s", __version__, how, settings.dial, what)
