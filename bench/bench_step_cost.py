@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from array import array
@@ -166,7 +167,8 @@ def main() -> int:
             print(table(found[-1:]).splitlines()[-1], flush=True)
     (options.out / "step_cost.md").write_text(
         "# What our hooks add to a step\n\n"
-        f"`python -m bench.bench_step_cost` at commit {_commit()}, {_hardware()}.\n\n"
+        f"`python -m bench.bench_step_cost` at commit {_commit()}, {_hardware()}, admission by "
+        f"{os.environ.get('SAGESCHED_ADMISSION', 'stock')}.\n\n"
         "Means over 350 steps, in microseconds: our hooks, SGLang's scheduler in the same steps, "
         "and the modelled pass of llama-3.1-8b on an h100; ours as a share of a whole stock "
         "step (host and pass, one after the other), with the most it may be.\n\n"
