@@ -101,6 +101,16 @@ def replaying(config: EngineConfig, hash_seed: int | None = None) -> Iterator[An
         yield lambda job: pool.submit(_run, job).result(timeout=240)
 
 
+def run_gittins(
+    replay: Any, requests: Sequence[TraceRequest], step_time: Any, **settings: float
+) -> RunResult:
+    """The shipped policy on them: each served to its last token, no error in ours."""
+    found: RunResult = replay(Job(requests, "gittins", settings=settings, step_time=step_time))
+    assert found.output_tokens.tolist() == [each.output_tokens for each in requests]
+    assert found.fallbacks == 0
+    return found
+
+
 def _build(config: EngineConfig) -> None:
     from sagesched.replay.harness import Harness
 

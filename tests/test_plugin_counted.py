@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,28 @@ from hypothesis import strategies as st
 
 from sagesched.lengths import LengthDistribution
 from sagesched.plugin.calibration import DECILES, Calibration, mean_of_middles, shares
+from sagesched.plugin.hooks.admission import _were_waiting as were_waiting
 from sagesched.plugin.place import place_of
 from sagesched.plugin.timing import spent, timed
 from sagesched.plugin.watch import MOST_TENANTS, OTHER_TENANTS, Watch, line, since
 
 from .operating import make_state, order_of
 from .test_queue_order import GRID, Request, fill, make_order, no_prefix, point
+
+
+class Unseen:
+    """A running request that must not be looked at: there are hundreds in each step."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+@pytest.mark.parametrize("running", [None, [], [Unseen(), Unseen()]])
+def test_of_a_mixed_batch_only_the_newcomers_are_looked_at(running: list[Any] | None) -> None:
+    queue: list[Any] = fill(order_of(make_state()), [900, 20])
+    batch = SimpleNamespace(reqs=[*queue, *(running or [])], decoding_reqs=running)
+    assert were_waiting(batch) == queue
+    assert were_waiting(SimpleNamespace(batch_to_run=batch)) == queue
 
 
 def test_passes_and_admissions_out_of_turn_are_counted() -> None:

@@ -11,7 +11,7 @@ from sagesched.replay.generators import GeneratedWorkload
 from sagesched.replay.presets import preset
 from sagesched.replay.result import RunResult
 
-from .replaying import Job, replaying
+from .replaying import replaying, run_gittins
 
 pytestmark = pytest.mark.server
 
@@ -25,13 +25,8 @@ def run() -> Any:
     with replaying(EngineConfig(pool_tokens=30_000, max_running=64, mixed=True)) as replay:
 
         def under(admission: str) -> RunResult:
-            settings = {"forecast": float(admission == "forecast")}
-            found: RunResult = replay(
-                Job(requests, "gittins", settings=settings, step_time=STEP_TIME)
-            )
-            assert found.output_tokens.tolist() == [each.output_tokens for each in requests]
-            assert found.fallbacks == 0
-            return found
+            forecast = float(admission == "forecast")
+            return run_gittins(replay, requests, STEP_TIME, forecast=forecast)
 
         yield under
 

@@ -12,7 +12,7 @@ from sagesched.replay.generators import GeneratedWorkload
 from sagesched.replay.presets import preset
 from sagesched.replay.result import RunResult
 
-from .replaying import Job, replaying
+from .replaying import replaying, run_gittins
 
 pytestmark = pytest.mark.server
 
@@ -29,13 +29,7 @@ def run() -> Any:
     with replaying(EngineConfig(pool_tokens=60_000, max_running=64, mixed=True)) as replay:
 
         def at(parked_s: float) -> RunResult:
-            settings = {"dial": 1.0, "parked_s": parked_s}
-            found: RunResult = replay(
-                Job(requests, "gittins", settings=settings, step_time=STEP_TIME)
-            )
-            assert found.output_tokens.tolist() == [each.output_tokens for each in requests]
-            assert found.fallbacks == 0
-            return found
+            return run_gittins(replay, requests, STEP_TIME, dial=1.0, parked_s=parked_s)
 
         yield at
 

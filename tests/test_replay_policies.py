@@ -190,6 +190,8 @@ def test_orders_are_permutations_and_change_no_request(name):
         ("trail", "prompt_error", 1e9, "prompt_error"),
         ("trail", "most_victims", float("inf"), "most_victims is inf"),
         ("gittins", "dial", float("nan"), "dial is nan"),
+        ("gittins", "forecast", 0.5, "forecast is 0.5; it must be whole"),
+        ("gittins", "kv_cost", 2.0, r"kv_cost is 2; it must lie in 0\.\.1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(

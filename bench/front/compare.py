@@ -20,7 +20,10 @@ def ratio(pairs: Sequence[tuple[Row, Row]], name: str, digits: int) -> str:
 def beaten(
     rows_of: Callable[[Setting, Line], Mapping[int, Row]], setting: Setting
 ) -> Iterator[str]:
-    """Of each published policy, the position of our dial that is better in mean and tail."""
+    """Of each published policy, the position of our dial that is better in mean and tail.
+
+    Where none is: the lowest mean without a longer tail, or else the shortest tail.
+    """
     names = ("mean_ttlt_s", "p99_ttlt_s")
     rows = {line: rows_of(setting, line) for line in setting.lines}
     mine = [line for line in (*DIALS, *MORE_DIALS) if rows.get(line)]
@@ -39,7 +42,11 @@ def beaten(
         if wanted is None or not figures:
             continue
         better = [x for x, found in figures.items() if all(map(le, found, wanted))]
-        best = min(better or figures, key=lambda x: figures[x][0] if better else figures[x][1])
+        short = [x for x, found in figures.items() if found[1] <= wanted[1]]  # no longer tail
+        if better or short:
+            best = min(better or short, key=lambda x: figures[x][0])
+        else:
+            best = min(figures, key=lambda x: figures[x][1])
         found = figures[best]
         verdict = "yes" if better else "**no**"
         yield (
