@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import le
 from statistics import mean, stdev
 
-from bench.front.rows import DIALS, MORE_DIALS, PUBLISHED, Line, Setting
+from bench.front.rows import DIALS, MORE_DIALS, NO_ANCHOR, PUBLISHED, Line, Setting
 from sagesched.replay.result import Row
 
 
@@ -26,7 +26,7 @@ def beaten(
     """
     names = ("mean_ttlt_s", "p99_ttlt_s")
     rows = {line: rows_of(setting, line) for line in setting.lines}
-    mine = [line for line in (*DIALS, *MORE_DIALS) if rows.get(line)]
+    mine = [line for line in (*DIALS, *MORE_DIALS, NO_ANCHOR) if rows.get(line)]
     for other in setting.lines:
         if other not in PUBLISHED or not rows[other]:
             continue

@@ -95,11 +95,12 @@ DIALS = (
     ours("latency first", dial=LATENCY, parked_s=LATENCY_PARKED_S),
 )
 MORE_DIALS = tuple(ours(f"dial {dial:g}", dial=dial) for dial in (0.25, 2.0, 4.0, 8.0))
+NO_ANCHOR = ours("dial inf: no anchor", dial=math.inf)
 PARTS = (
     ours("default, nobody gives way", dial=DEFAULT, parked_s=0.0),
     ours("default, SGLang's admission", dial=DEFAULT, forecast=0.0),
     ours("default, neither", dial=DEFAULT, forecast=0.0, parked_s=0.0),
-    ours("dial inf: no anchor", dial=math.inf),
+    NO_ANCHOR,
     ours("default, cost in tokens", dial=DEFAULT, kv_cost=0.0),
     ours("default, cost in KV x steps", dial=DEFAULT, kv_cost=1.0),
 )
