@@ -64,7 +64,7 @@ def test_a_stream_passes_piece_by_piece() -> None:
             assert router.replicas()[0]["in_flight"] == 1
             a.gate.set()
             assert [line for line in pieces if line][-1] == "data: [DONE]"
-        assert router.metric("requests_total", result="answered") == 1
+        wait_until(lambda: router.metric("requests_total", result="answered") == 1)
 
 
 def test_a_client_that_does_not_read_stops_the_server_from_producing() -> None:
@@ -109,7 +109,7 @@ def test_an_answer_of_any_status_passes() -> None:
         a.status = 200
         not_json = router.client.post("/generate", content=b"not json")
         assert not_json.status_code == 500  # the stand-in's own, as it does not check its bodies
-        assert router.metric("requests_total", result="answered") == 2
+        wait_until(lambda: router.metric("requests_total", result="answered") == 2)
 
 
 def test_a_refused_connection_is_tried_elsewhere(fakes: tuple[FakeSglang, FakeSglang]) -> None:
