@@ -265,18 +265,33 @@ def test_a_half_prefilled_prompt_waits_for_room_and_nobody_passes_it(state: Any)
         assert ours.went_on == 1
 
 
-@pytest.mark.parametrize("change", [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}])
-def test_a_forecast_that_cannot_be_in_force_stops_the_server(change: dict[str, Any]) -> None:
-    scheduler: Any = SimpleNamespace(
+def plain_scheduler(pp_size: int = 1) -> Any:
+    """As much of SGLang's ``Scheduler`` as is looked at, of a release and a mode with the seam."""
+    return SimpleNamespace(
         is_hybrid_swa=False,
         tree_cache=SimpleNamespace(supports_mamba=lambda: False),
         spec_algorithm=SimpleNamespace(is_none=lambda: True),
-        server_args=SimpleNamespace(pp_size=change.get("pp_size", 1)),
+        server_args=SimpleNamespace(pp_size=pp_size),
         model_config=SimpleNamespace(context_len=2048),
+        get_prefill_adder_class=lambda: Stock,
     )
-    if "release" not in change:
-        scheduler.get_prefill_adder_class = object
+
+
+def test_a_forecast_is_the_default_where_it_can_be_in_force() -> None:
+    scheduler = plain_scheduler()
+    assert isinstance(make_memory(scheduler, Settings(), "gittins"), Memory)
+    assert make_memory(scheduler, Settings(admission="stock"), "gittins") is None
+    scheduler.get_prefill_adder_class = lambda: object  # a release whose class is another one
+    assert make_memory(scheduler, Settings(), "gittins") is None
+
+
+@pytest.mark.parametrize("change", [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}])
+def test_a_forecast_that_cannot_be_in_force_stops_the_server(change: dict[str, Any]) -> None:
+    scheduler = plain_scheduler(change.get("pp_size", 1))
+    if "release" in change:
+        del scheduler.get_prefill_adder_class
     policy = change.get("policy", "gittins")
-    assert make_memory(scheduler, Settings(), policy) is None
+    for admission in ("auto", "stock"):
+        assert make_memory(scheduler, Settings(admission=admission), policy) is None
     with pytest.raises(NotInForceError, match="SAGESCHED_ADMISSION=forecast needs"):
         make_memory(scheduler, Settings(admission="forecast"), policy)

@@ -1,4 +1,4 @@
-"""``SAGESCHED_ADMISSION=forecast`` on a real server, in a pool that stock admission uses badly.
+"""Admission by forecast, the default, on a real server, in a pool that stock admission uses badly.
 
 Each request may produce more than the pool holds, so that by SGLang's own rule one runs at a time.
 """
@@ -20,7 +20,7 @@ def test_more_run_at_once_and_nothing_is_lost_when_predictions_are_wrong() -> No
     args = ["--schedule-policy", "gittins", "--max-running-requests", "32", "--enable-metrics"]
     args += ["--max-total-tokens", "1500", "--chunked-prefill-size", "64"]
     args += ["--decode-log-interval", "1"]
-    env = {"SAGESCHED_ADMISSION": "forecast", "SAGESCHED_DEADLINE_MS": "5000"}
+    env = {"SAGESCHED_DEADLINE_MS": "5000"}
     with start_server(*args, env=env) as server:
         learned = [Job(f"s{i}", short_prompt(i), 4 + i % 5) for i in range(48)]
         asyncio.run(run_spaced(server.url, learned))

@@ -78,8 +78,7 @@ FCFS = Line("fcfs", "fcfs", "none")
 
 
 def ours(name: str, predictor: str = "law", **settings: float) -> Line:
-    """The shipped policy, with admission by forecast where nothing else is said."""
-    settings = {"forecast": 1.0} | settings
+    """The shipped policy, at its own settings where nothing else is said."""
     return Line(f"gittins, {name}", "gittins", predictor, tuple(sorted(settings.items())))
 
 

@@ -50,6 +50,7 @@ def examine() -> Iterator[Finding]:
         _history,
         _sglang,
         _hooks,
+        _admission,
     ]
     settings_are_bad = False
     for check in checks:
@@ -184,6 +185,29 @@ def _hooks() -> Iterator[Finding]:
         else:
             what = "install a tested SGLang"
             yield Finding(f"hook {name}", f"NOT in force: {state.problem}", what, fatal=True)
+
+
+def _admission() -> Iterator[Finding]:
+    from sagesched.plugin.settings import FORECAST, STOCK_RESERVE, read_settings
+    from sagesched.plugin.versions import sglang_version
+
+    if sglang_version() is None:
+        return
+    from sglang.srt.managers.schedule_policy import PrefillAdder
+    from sglang.srt.managers.scheduler import Scheduler
+
+    from sagesched.plugin.adder import can_reserve
+
+    wanted = read_settings().admission
+    seam = hasattr(Scheduler, "get_prefill_adder_class") and can_reserve(lambda: PrefillAdder)
+    if wanted == STOCK_RESERVE:
+        yield Finding("admission", "SGLang's own reserve, as set")
+    elif seam:
+        where = "where the server has one plain pool of KV memory and --pp-size 1"
+        yield Finding("admission", f"memory reserved by forecast under gittins, {where}")
+    else:
+        what = "this release has no place for a forecast; all else works. 0.5.23 has one"
+        yield Finding("admission", "SGLang's own reserve", what, fatal=wanted == FORECAST)
 
 
 def _as_text(findings: list[Finding]) -> str:

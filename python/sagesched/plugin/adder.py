@@ -13,6 +13,19 @@ from sagesched.plugin import fallback
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState
 
+OVERRIDDEN = (
+    "_get_running_request_total_token_offset",
+    "_select_prefill_admission",
+    "_update_prefill_budget",
+    "add_chunked_req",
+)
+"""What of SGLang's class we change; a release without one of them reserves as it does."""
+
+
+def can_reserve(get_class: Callable[[], Any] | None) -> bool:
+    """Whether this is the seam of a release that we know, 0.5.23's; 0.5.20 has none."""
+    return get_class is not None and all(hasattr(get_class(), name) for name in OVERRIDDEN)
+
 
 def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> Any:
     """A subclass of SGLang's class that asks ``state.memory``; stock where that is None.

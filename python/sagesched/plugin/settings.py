@@ -22,7 +22,7 @@ POLICIES = (POLICY, LARRY)
 """Ours, as values of ``--schedule-policy``."""
 STOCK = "fcfs"
 SHADOW = "SAGESCHED_SHADOW"
-STOCK_RESERVE, FORECAST = "stock", "forecast"
+AUTO, STOCK_RESERVE, FORECAST = ADMISSIONS = "auto", "stock", "forecast"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Settings:
     dial: float = 1.0
     parked_s: float = 5.0
     cost: CostModel | None = None
-    admission: str = STOCK_RESERVE
+    admission: str = AUTO
     embedder: str = "auto"
     deadline_s: float = 0.5
     history_records: int = 10_000
@@ -71,8 +71,9 @@ VARIABLES: Mapping[str, str] = {
     "then it goes before all that wait. 0 parks nobody, inf is no bound (default 5)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
-    "SAGESCHED_ADMISSION": "KV memory kept free for what running requests still produce: stock, "
-    "SGLang's own rule, or forecast from their predicted lengths (experimental; default stock)",
+    "SAGESCHED_ADMISSION": "KV memory kept free for what running requests still produce: forecast "
+    "from their predicted lengths, stock, SGLang's own rule, or auto, forecast where it can be in "
+    "force (default auto)",
     "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "
     "model's input embeddings), model:FOLDER or sentence-transformers:MODEL (default auto)",
     "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
@@ -116,7 +117,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         dial=_number(env, "SAGESCHED_DIAL", base.dial),
         parked_s=_number(env, "SAGESCHED_PARKED_S", base.parked_s),
         cost=_cost(env, "SAGESCHED_COST"),
-        admission=_choice(env, "SAGESCHED_ADMISSION", (STOCK_RESERVE, FORECAST), base.admission),
+        admission=_choice(env, "SAGESCHED_ADMISSION", ADMISSIONS, base.admission),
         embedder=_embedder(env, "SAGESCHED_EMBEDDER", base.embedder),
         deadline_s=_milliseconds(env, "SAGESCHED_DEADLINE_MS", base.deadline_s),
         history_records=_count(env, "SAGESCHED_HISTORY", base.history_records),

@@ -10,7 +10,7 @@ from sagesched._version import __version__
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
-from sagesched.plugin.adder import adder_class
+from sagesched.plugin.adder import adder_class, can_reserve
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
@@ -25,6 +25,7 @@ from sagesched.plugin.settings import (
     LARRY,
     POLICIES,
     POLICY,
+    STOCK_RESERVE,
     Settings,
     is_ours,
     predicts,
@@ -69,7 +70,11 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         adder = adder_class(self.get_prefill_adder_class(), state, lambda: int(self.forward_ct))
         self.get_prefill_adder_class = lambda: adder
     how = f"{policy} in force" if state.in_force else "a shadow: looks on and changes nothing"
-    logger.info("sagesched %s: %s, dial %g, %s", __version__, how, settings.dial, what)
+    reserve = "by forecast" if state.memory is not None else "SGLang's"
+    logger.info(
+        "sagesched %s: %s, dial %g, %s, admission %s",
+        __version__, how, settings.dial, what, reserve,
+    )  # fmt: skip
     return result
 
 
@@ -139,9 +144,11 @@ def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:
     Raises:
         NotInForceError: it was asked for, and this server has no place for it.
     """
-    if settings.admission != FORECAST:
+    if settings.admission == STOCK_RESERVE:
         return None
     if not (predicts(policy) and _reserves(scheduler)):
+        if settings.admission != FORECAST:
+            return None
         raise NotInForceError(
             "SAGESCHED_ADMISSION=forecast needs --schedule-policy gittins, SGLang 0.5.23, one "
             "plain pool of KV memory (no sliding window, no Mamba), no speculative decoding and "
@@ -154,7 +161,7 @@ def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:
 def _reserves(scheduler: Any) -> bool:
     """Whether SGLang lets us say what is kept free (0.5.20 does not), of one plain pool of KV."""
     return (
-        hasattr(scheduler, "get_prefill_adder_class")
+        can_reserve(getattr(scheduler, "get_prefill_adder_class", None))
         and not scheduler.is_hybrid_swa
         and not scheduler.tree_cache.supports_mamba()
         and scheduler.spec_algorithm.is_none()
