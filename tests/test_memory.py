@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sagesched._core import MemoryForecast
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
-from sagesched.plugin.adder import adder_class
+from sagesched.plugin.adder import MOST_PASSED, PASSED_STEPS, adder_class
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hooks.scheduler_start import _memory as make_memory
 from sagesched.plugin.memory import MOST, REFRESH_STEPS, Memory
@@ -163,6 +164,13 @@ def test_a_retraction_raises_the_reserve_and_it_fades() -> None:
     assert after == pytest.approx(before)
 
 
+class Result(Enum):
+    """SGLang's ``AddReqResult``."""
+
+    CONTINUE = auto()
+    NO_TOKEN = auto()
+
+
 class Stock:
     """The parts of SGLang's ``PrefillAdder`` that ours builds on."""
 
@@ -186,6 +194,10 @@ class Stock:
     def _select_prefill_admission(self, req: Any, *, total_tokens: int) -> int:
         return total_tokens
 
+    def add_one_req(self, req: Any) -> Any:
+        fits = req in self.can_run_list
+        return Result.CONTINUE if fits else Result.NO_TOKEN
+
     def _update_prefill_budget(self, prefix: int, extend: int, new: int) -> None:
         self.memory_budget.total_offset += extend + new
 
@@ -194,9 +206,9 @@ class Stock:
         return None
 
 
-def adder(state: Any, running: list[Any], free: int = 10_000) -> Any:
+def adder(state: Any, running: list[Any], free: int = 10_000, step: int = 0) -> Any:
     """Ours over `Stock`."""
-    return adder_class(Stock, state, lambda: 0)(
+    return adder_class(Stock, state, lambda: step)(
         running_batch=SimpleNamespace(reqs=running), free=free
     )
 
@@ -252,6 +264,22 @@ def test_an_error_in_the_middle_of_a_pass_reserves_what_sglang_would(state: Any)
     candidate._sagesched_place.distribution = None
     assert ours._select_prefill_admission(candidate, total_tokens=2100) == 2100
     assert state.memory is None
+
+
+def test_a_few_that_do_not_fit_are_passed_and_none_for_long(state: Any) -> None:
+    running = [request(50)]
+    large = [request(50) for _ in range(MOST_PASSED + 1)]
+    ours = adder(state, running)
+    said = [ours.add_one_req(each).name for each in large]
+    assert said == ["CONTINUE"] * MOST_PASSED + ["NO_TOKEN"]
+    assert adder(state, running, step=PASSED_STEPS).add_one_req(large[0]) is Result.CONTINUE
+    assert adder(state, running, step=PASSED_STEPS + 1).add_one_req(large[0]) is Result.NO_TOKEN
+    overdue = request(50)
+    overdue._sagesched_place.overdue = True
+    assert adder(state, running).add_one_req(overdue) is Result.NO_TOKEN
+    assert adder(state, []).add_one_req(request(50)) is Result.NO_TOKEN  # it will never fit
+    state.memory = None
+    assert adder(state, running).add_one_req(request(50)) is Result.NO_TOKEN
 
 
 def test_a_half_prefilled_prompt_waits_for_room_and_nobody_passes_it(state: Any) -> None:

@@ -13,7 +13,12 @@ from sagesched.plugin import fallback
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState
 
+MOST_PASSED = 8
+"""In a pass; each costs one look at the radix tree."""
+PASSED_STEPS = 256
+"""After as many steps no more pass a request: what is freed from then on is kept for it."""
 OVERRIDDEN = (
+    "add_one_req",
     "_get_running_request_total_token_offset",
     "_select_prefill_admission",
     "_update_prefill_budget",
@@ -40,6 +45,7 @@ def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> A
 
     class Adder(stock):  # type: ignore[misc]
         _memory: Any = None
+        _passed = 0
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             running = kwargs.get("running_batch", args[3] if len(args) > 3 else None)
@@ -48,6 +54,23 @@ def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> A
             super().__init__(*args, **kwargs)
             if reserved is not None:
                 self.memory_budget.total_offset += reserved
+
+        def add_one_req(self, req: Any, *args: Any, **kwargs: Any) -> Any:
+            """Does it join? SGLang ends the pass at the first that does not fit; we look on."""
+            result = super().add_one_req(req, *args, **kwargs)
+            if self._memory is not None and result.name == "NO_TOKEN" and self._may_be_passed(req):
+                return type(result).CONTINUE
+            return result
+
+        def _may_be_passed(self, req: Any) -> bool:
+            """A few in a pass, and nobody for long: then it is its turn, whoever else would fit."""
+            place = place_of(req)
+            if place is None or place.overdue or not self.running_batch.reqs:
+                return False
+            if place.passed_at < 0:
+                place.passed_at = step()
+            self._passed += 1
+            return self._passed <= MOST_PASSED and step() - place.passed_at <= PASSED_STEPS
 
         def _get_running_request_total_token_offset(self, req: Any) -> Any:
             if self._memory is not None:

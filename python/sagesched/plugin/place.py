@@ -55,6 +55,7 @@ class Place:
         "overdue",
         "parked_at",
         "parks",
+        "passed_at",
         "priority",
         "sequence",
         "shared",
@@ -76,6 +77,7 @@ class Place:
         self.backlog = 0
         self.matched_in_pass = NEVER
         self.parks = 0
+        self.passed_at = -1
         self.shared = 0
         self.parked_at = -1.0
         self.overdue = False
