@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import le
 from statistics import mean, stdev
 
-from bench.front.rows import DIALS, MORE_DIALS, NO_ANCHOR, PUBLISHED, Line, Setting
+from bench.front.rows import DIALS, MORE_DIALS, NO_ANCHOR, PUBLISHED, TOLD, Line, Setting
 from sagesched.replay.result import Row
 
 
@@ -22,7 +22,8 @@ def beaten(
 ) -> Iterator[str]:
     """Of each published policy, the position of our dial that is better in mean and tail.
 
-    Where none is: the lowest mean without a longer tail, or else the shortest tail.
+    Who is told true lengths meets ours that are told them, too; all others meet ours that know the
+    laws. Where none is better: the lowest mean without a longer tail, or else the shortest tail.
     """
     names = ("mean_ttlt_s", "p99_ttlt_s")
     rows = {line: rows_of(setting, line) for line in setting.lines}
@@ -30,8 +31,11 @@ def beaten(
     for other in setting.lines:
         if other not in PUBLISHED or not rows[other]:
             continue
+        told = next(iter(rows[other].values())).predictor == "oracle"
         figures = {}
-        for line in (other, *mine):
+        for line in (other, *(TOLD if told else mine)):
+            if line not in rows:
+                continue
             seeds = rows[line].keys() & rows[other].keys() & rows[setting.baseline].keys()
             pairs = [(rows[line][seed], rows[setting.baseline][seed]) for seed in seeds]
             if pairs:

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.replay.cells import Cell
 from sagesched.replay.tasks import Scenario
 
-STRICT, DEFAULT, LATENCY = 0.5, 1.0, 4.0
+STRICT, DEFAULT, LATENCY = 0.5, 1.0, 8.0
 """Positions of the dial."""
 LATENCY_PARKED_S = 10.0
 CLAIRVOYANT = "oracle-srpt-soft"
@@ -93,7 +93,7 @@ DIALS = (
     ours("strict", dial=STRICT),
     ours("latency first", dial=LATENCY, parked_s=LATENCY_PARKED_S),
 )
-MORE_DIALS = tuple(ours(f"dial {dial:g}", dial=dial) for dial in (0.25, 2.0, 4.0, 8.0))
+MORE_DIALS = tuple(ours(f"dial {dial:g}", dial=dial) for dial in (0.05, 0.25, 1.5, 2.0, 4.0))
 NO_ANCHOR = ours("dial inf: no anchor", dial=math.inf)
 PARTS = (
     ours("default, nobody gives way", dial=DEFAULT, parked_s=0.0),
@@ -109,12 +109,14 @@ KNOWLEDGE = (
     ours("default", "prior", dial=DEFAULT),
     ours("default", "oracle", dial=DEFAULT),
 )
+TOLD = (KNOWLEDGE[-1], *(ours(f"dial {dial:g}", "oracle", dial=dial) for dial in (2.0, 4.0)))
+"""Of those that know true lengths: compared with others that do."""
 PUBLISHED = others(
-    "lpm", "hrrn", "prompt-only", "mean", "ssjf", "sagesched-paper", "ltr", "trail", "tie",
-    "uniboost", "larry", "fastserve",
+    "lpm", "hrrn", "prompt-only", "mean", "ssjf", "sagesched-paper", "sagesched-paper-25GB", "ltr",
+    "trail", "tie", "uniboost", "larry", "fastserve",
 )  # fmt: skip
 
-LAW_LINES = (FCFS, *DIALS, *MORE_DIALS, *KNOWLEDGE, *PARTS, *PUBLISHED, *YARDSTICKS)
+LAW_LINES = (FCFS, *DIALS, *MORE_DIALS, *KNOWLEDGE, *TOLD[1:], *PARTS, *PUBLISHED, *YARDSTICKS)
 SHORT = (FCFS, DIALS[0], KNOWLEDGE[0], *others("prompt-only", "oracle-sjf", CLAIRVOYANT))
 SHIPPED = (
     FCFS,
