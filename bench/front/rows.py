@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.front.fixed_prefill import spec
 from bench.replay.cells import Cell
 from sagesched.replay.tasks import Scenario
 
@@ -45,6 +46,7 @@ class Setting:
         n: requests a run.
         wanted: what is to be reached.
         arrivals: how requests arrive; None: Poisson, or as the cell has it.
+        fixed_prefill: prefill's fixed cost, so many times as in the linear preset; 0: the roofline.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Setting:
     n: int = 2000
     wanted: str = ""
     arrivals: str | None = None
+    fixed_prefill: float = 0.0
 
     @property
     def baseline(self) -> Line:
@@ -64,11 +67,15 @@ class Setting:
     def title(self) -> str:
         """The table's heading."""
         how = f", {self.arrivals}" if self.arrivals else ""
+        if self.fixed_prefill:
+            how += f", linear step times, prefill's fixed cost x {self.fixed_prefill:g}"
         return f"{self.cell}, load {self.load:g}, {self.n:,} requests{how}"
 
     def scenario(self, data: Path) -> Scenario:
         """What its runs have in common."""
         scenario = self.cell.scenario(self.n, data)
+        if self.fixed_prefill:
+            scenario = replace(scenario, step_time=spec(self.fixed_prefill))
         if self.arrivals is None:
             return scenario
         return replace(scenario, workload=replace(scenario.workload, arrivals=self.arrivals))
@@ -118,6 +125,7 @@ PUBLISHED = others(
 
 LAW_LINES = (FCFS, *DIALS, *MORE_DIALS, *KNOWLEDGE, *TOLD[1:], *PARTS, *PUBLISHED, *YARDSTICKS)
 SHORT = (FCFS, DIALS[0], KNOWLEDGE[0], *others("prompt-only", "oracle-sjf", CLAIRVOYANT))
+SENSITIVE = (*SHORT[:2], *DIALS[1:], *SHORT[2:])
 SHIPPED = (
     FCFS,
     *(replace(line, predictor="shipped") for line in DIALS),
@@ -150,5 +158,12 @@ SETTINGS = (
     ),
     Setting(
         "calm", Cell("hetero", 60_000, 64), 0.8, SHORT, wanted="nothing worse than 1.01",
+    ),
+    *(
+        Setting(
+            f"fixed-prefill-{times:g}", Cell("hetero", 60_000, 64), 1.1, SENSITIVE,
+            wanted="nothing: how far results hang on the step times", fixed_prefill=times,
+        )
+        for times in (0.5, 1.0, 2.0)
     ),
 )  # fmt: skip
