@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,32 @@ def test_a_resumed_request_is_forgotten() -> None:
     assert (place.parked_at, place.parks) == (-1, 1)
     parking.hurry(order, 1000.0)
     assert not parking._away
+
+
+def test_where_nobody_gives_way_a_retracted_stream_still_goes_first_in_time() -> None:
+    order, batch, queue = setting([3000], [10])
+    parking = Parking(replace(LIMITS, most_parks=0))
+    assert parking.victims(batch, order) == []
+    back = batch[0]
+    back.output_ids = [1] * 5
+    queue.append(back)
+    order.enter(back, 5, None)
+    parking.retracted(back, 5.0)
+    parking.hurry(order, 14.9)
+    order.rank(queue, 2, lambda request: 0)
+    assert queue[0].name == "wait0"
+    parking.hurry(order, 15.0)
+    order.rank(queue, 2, lambda request: 0)
+    assert queue[0] is back
+    place = place_of(back)
+    assert place is not None
+    assert place.parks == 0
+
+
+def test_who_has_produced_nothing_is_no_stream_that_waits() -> None:
+    order, _, queue = setting([], [10, 3000])
+    parking = Parking(LIMITS)
+    parking.retracted(queue[1], 0.0)
+    parking.hurry(order, 1000.0)
+    order.rank(queue, 2, lambda request: 0)
+    assert queue[0].name == "wait0"

@@ -40,7 +40,8 @@ class Limits:
 
     Attributes:
         most_kv_tokens: KV tokens of a victim, at most.
-        most_parks: how often a request may be parked.
+        most_parks: how often a request may be parked; 0 parks nobody, and who was retracted still
+            goes before all others in time.
         margin: units of ``ln(index)`` by which a waiting request must be better.
         most_seconds: a request parked for so long goes before all others, see ``SharedClock``.
     """
@@ -84,6 +85,8 @@ class Parking:
         second best, and so on, until a waiting one is not better by the margin.
         """
         self._pass += 1
+        if not self.limits.most_parks:
+            return []
         if self._pass - self._ranked_in >= REFRESH_STEPS:
             self._ranked_in = self._pass
             self._worst = order.worst_first([r for r in running if self._may_give_way(r)])
@@ -113,8 +116,17 @@ class Parking:
         """Note that a request was parked; ``now_s`` on a ``SharedClock``."""
         place: Place = request._sagesched_place
         place.parks += 1
-        place.parked_at = now_s
         self.parked += 1
+        self._goes_away(request, now_s)
+
+    def retracted(self, request: Any, now_s: float) -> None:
+        """SGLang took its memory and it waits again: its client does not for longer than others."""
+        if request.output_ids:
+            self._goes_away(request, now_s)
+
+    def _goes_away(self, request: Any, now_s: float) -> None:
+        place: Place = request._sagesched_place
+        place.parked_at = now_s
         self._away.pop(place.sequence, None)
         self._away[place.sequence] = request
 

@@ -50,7 +50,7 @@ class Settings:
     """
 
     dial: float = 1.0
-    parked_s: float = 5.0
+    parked_s: float = 3.0
     cost: CostModel | None = None
     admission: str = AUTO
     embedder: str = "auto"
@@ -67,8 +67,9 @@ class Settings:
 
 VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
-    "SAGESCHED_PARKED_S": "how long a request that has begun may be parked for others, seconds; "
-    "then it goes before all that wait. 0 parks nobody, inf is no bound (default 5)",
+    "SAGESCHED_PARKED_S": "how long a request that has begun may be parked for others, or wait "
+    "after a retraction, seconds; then it goes before all that wait. 0 parks nobody, inf is no "
+    "bound (default 3)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
     "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
     "SAGESCHED_ADMISSION": "KV memory kept free for what running requests still produce: forecast "

@@ -43,7 +43,19 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
     if not known:
         metrics.count_ranked("prior" if predicted is None else "predicted")
     _note(state, req, wishes, predicted is not None, known, self.forward_ct)
+    if known:
+        _waits_again(state, req, self.forward_ct)
     return result
+
+
+def _waits_again(state: SchedulerState, req: Any, step: int) -> None:
+    """A stream that was retracted waits no longer than one that gave way."""
+    try:
+        place = place_of(req)
+        if place is not None and place.parked_at < 0 and state.parking is not None:
+            state.parking.retracted(req, state.clock.at(step))
+    except Exception as error:
+        fallback.report("retracted", error)
 
 
 def _note(

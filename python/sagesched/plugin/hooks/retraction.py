@@ -1,8 +1,9 @@
 """KV memory ran out while decoding: which requests keep running.
 
 Under gittins they are kept in index order at their age of now, the worst index is retracted first;
-with priority scheduling the last class first. The index of running requests is computed only here,
-when a retraction happens. Larry leaves it to SGLang: of running requests it knows nothing.
+with priority scheduling the last class first; who has had to wait for too long before is kept. The
+index of running requests is computed only here, when a retraction happens. Larry leaves it to
+SGLang: of running requests it knows nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
         holder.memory.retracted()
     try:
         indices = running_indices(reqs)
-        keys = [(r._sagesched_place.priority, x) for r, x in zip(reqs, indices, strict=True)]
+        places = [request._sagesched_place for request in reqs]
+        keys = [(p.priority, not p.overdue, x) for p, x in zip(places, indices, strict=True)]
         return sorted(stock, key=lambda i: keys[i])  # stable: ties stay in stock order
     except Exception as error:
         fallback.report("retraction", error)

@@ -121,11 +121,12 @@ def _is_first_rank() -> bool:
 
 def _parking(scheduler: Any, settings: Settings, dial: float) -> Parking | None:
     """Running requests give way only where a resume is cheap and the radix tree keeps KV."""
+    if scheduler.enable_priority_scheduling:  # there SGLang preempts, and its classes come first
+        return None
     cache = scheduler.tree_cache
     pays = (
         settings.parked_s > 0
         and scheduler.is_mixed_chunk
-        and not scheduler.enable_priority_scheduling  # there SGLang preempts
         and keeps_kv_of_unfinished()
         and not getattr(cache, "disable", True)
         and not cache.supports_mamba()
@@ -133,7 +134,7 @@ def _parking(scheduler: Any, settings: Settings, dial: float) -> Parking | None:
         and scheduler.server_args.pp_size == 1
     )
     if not pays:
-        return None
+        return Parking(Limits(0, most_parks=0, most_seconds=settings.parked_s))
     slot_tokens = scheduler.max_total_num_tokens / scheduler.max_running_requests
     return Parking(Limits.of_dial(dial, slot_tokens, settings.parked_s))
 
