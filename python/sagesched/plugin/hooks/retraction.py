@@ -1,9 +1,9 @@
 """KV memory ran out while decoding: which requests keep running.
 
-Under gittins they are kept in index order at their age of now, the worst index is retracted first;
-with priority scheduling the last class first; who has had to wait for too long before is kept. The
-index of running requests is computed only here, when a retraction happens. Larry leaves it to
-SGLang: of running requests it knows nothing.
+Under gittins the worst index per token held is retracted first, at the age of now: who holds much
+is dear to compute again. With priority scheduling the last class goes first; who has had to wait
+for too long before is kept. The index of running requests is computed only here, when a retraction
+happens. Larry leaves it to SGLang: of running requests it knows nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
     try:
         indices = running_indices(reqs)
         places = [request._sagesched_place for request in reqs]
-        keys = [(p.priority, not p.overdue, x) for p, x in zip(places, indices, strict=True)]
+        held = [len(request.origin_input_ids) + len(request.output_ids) for request in reqs]
+        keys = [
+            (place.priority, not place.overdue, index / max(1, tokens))
+            for place, index, tokens in zip(places, indices, held, strict=True)
+        ]
         return sorted(stock, key=lambda i: keys[i])  # stable: ties stay in stock order
     except Exception as error:
         fallback.report("retraction", error)
@@ -62,6 +66,6 @@ def running_indices(reqs: list[Any]) -> list[float]:
 HOOK = Hook(
     target="sglang.srt.managers.schedule_batch.ScheduleBatch._get_decode_retraction_order",
     fn=get_decode_retraction_order,
-    reason="retract the request with the worst index, at its age of now",
+    reason="retract the request with the worst index per token held, at its age of now",
     parameters=("reqs",),
 )
