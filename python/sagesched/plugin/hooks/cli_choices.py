@@ -1,4 +1,4 @@
-"""Ours become choices of ``--schedule-policy`` and ``--load-balance-method``, also in ``--help``."""
+"""Ours become choices of two options, ``--schedule-policy`` and ``--load-balance-method``."""
 
 from __future__ import annotations
 
