@@ -1,4 +1,4 @@
-"""``--load-balance-method sal`` on a real server of two replicas: load, a stopped and a killed one."""
+"""``--load-balance-method sal`` on a real server of two replicas, one of which stops or dies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def behind_long_ones(url: str, by_turns: bool) -> float:
 
     ``by_turns`` gives them to the replicas as round robin would.
     """
-    long_ones = jobs(6, 150, "Many words in a row, " * 100, routed_dp_rank=0)
+    long_ones = jobs(6, 300, "Many words in a row, " * 100, routed_dp_rank=0)
     short_ones = jobs(12, 3)
     for i, job in enumerate(short_ones):
         job.extra = {"routed_dp_rank": i % 2} if by_turns else None
@@ -69,6 +69,7 @@ async def behind_long_ones(url: str, by_turns: bool) -> float:
         await until_load(url, running=4, waiting=2)
         done = await run_spaced(url, short_ones)
         assert {job.status for job in [*done, *await asyncio.gather(*first)]} == {200}
+    print(by_turns, [job.dp_rank for job in done])
     return fmean(job.done - job.sent for job in done)
 
 
@@ -124,7 +125,7 @@ def test_a_killed_replica_loses_only_what_it_had_and_says_so(server: EngineServe
             here, there = jobs(3, 200, routed_dp_rank=0), jobs(3, 4000, routed_dp_rank=1)
             tasks = [asyncio.create_task(run_job(client, url, job)) for job in [*here, *there]]
             streamed = asyncio.create_task(stream(url, jobs(1, 4000, routed_dp_rank=1)[0]))
-            await until_load(url, running=4, waiting=3)
+            await until_load(url, running=7, waiting=0)
             os.kill(scheduler_of(server, 1).pid, signal.SIGKILL)
             after = await asyncio.wait_for(run_spaced(url, jobs(8, 3), gap_s=0.005), 120)
             assert [(job.status, job.dp_rank) for job in after] == [(200, 0)] * 8
