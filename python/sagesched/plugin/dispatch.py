@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from sagesched.balance import Chooser, NoReplica, Query
 from sagesched.balance.reported import LoadReader
-from sagesched.plugin import dispatch_metrics, fallback, wire
+from sagesched.plugin import dispatch_metrics, fallback
+from sagesched.plugin.dispatch_query import is_idle, prompt_tokens, query_of
 from sagesched.plugin.ledger import Ledger
 from sagesched.plugin.pulse import Pulse
 from sagesched.plugin.state import GIVE_UP_AFTER
@@ -23,6 +24,10 @@ from sagesched.plugin.state import GIVE_UP_AFTER
 LOOK_S = 0.02
 """Between two looks at the reports, as SGLang's own methods have it."""
 logger = logging.getLogger("sagesched")
+
+
+class Unreachable(Exception):  # noqa: N818  # it is the state that it names
+    """No scheduler is at the other end of the socket."""
 
 
 class Dispatch:
@@ -67,30 +72,49 @@ class Dispatch:
         self.pulse = Pulse(chooser.replicas, clock())
         self.failures = 0
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the chooser is asked; SGLang's own method chooses otherwise."""
+        return self.failures < GIVE_UP_AFTER
+
     def __call__(self, request: Any) -> None:
-        """Choose and send; a request that nobody can take is answered with 503."""
-        self.look()
-        wanted = request.routed_dp_rank
-        if wanted is not None:
-            if not (0 <= wanted < len(self._fit) and self._sent(wanted, request)):
-                self._ledger.refuse(request)
-            return
-        for _ in self._fit:  # each time round another one turns out to be gone
-            if all(self.pulse.gone):
-                break
-            index, query = self._choose(request)
-            if self._sent(index, request, query):
+        """Choose and send; a request that nobody can take is answered with status 503."""
+        self.check()
+        self._look()
+        if request.routed_dp_rank is not None:
+            index = request.routed_dp_rank
+            if 0 <= index < len(self._fit) and self._sent(index, request, None, "asked"):
                 return
+        else:
+            for _ in self._fit:  # each time round another one turns out to be gone
+                if all(self.pulse.gone):
+                    break
+                index, query = self._choose(request)
+                if self._sent(index, request, query, "stock" if query is None else "ours"):
+                    return
         self._ledger.refuse(request)
 
     def turn(self) -> None:
-        """Once in every turn of the controller's loop, requests or not."""
+        """Once in every turn of the controller's loop, whether there are requests or not."""
         if self._clock() - self._looked_s >= LOOK_S:
-            self.look()
+            self.check()
+            self._look()
 
-    def look(self) -> None:
-        """Read the reports, and find out who is gone or stalled."""
-        self.check()
+    def check(self) -> None:
+        """Find out whose process is gone, before anything is sent that would wait for it."""
+        try:
+            for index, socket in enumerate(self._controller.workers[: len(self._fit)]):
+                if self.pulse.gone[index]:
+                    continue
+                if self._is_reachable(socket):
+                    self._connected[index] = True
+                elif self._connected[index]:
+                    self._lost(index)
+        except Exception as error:
+            self._failed("balance-check", error)
+
+    def _look(self) -> None:
+        """Read the reports, and find out who is stalled."""
         now_s = self._clock()
         if now_s - self._looked_s < LOOK_S:
             return
@@ -100,25 +124,27 @@ class Dispatch:
             self._controller.dp_budget.update_budget(loads)
             for load in loads:
                 self._read(load, now_s)
+            self._set_fit(self.pulse.fit(now_s))
         except Exception as error:
             self._failed("balance-reports", error)
-        self._set_fit(self.pulse.fit(now_s))
 
-    def check(self) -> None:
-        """Find out whose process is gone, before anything is sent that would wait for it."""
-        for index, socket in enumerate(self._controller.workers[: len(self._fit)]):
-            if self.pulse.gone[index]:
-                continue
-            if self._is_reachable(socket):
-                self._connected[index] = True
-            elif self._connected[index]:
-                self._lost(index)
+    def _read(self, load: Any, now_s: float) -> None:
+        index = load.dp_rank
+        if not load.timestamp or not self.pulse.heard(index, load.timestamp, now_s):
+            return
+        self._ledger.reported(index, is_idle(load), load.timestamp)
+        if self.is_ours:
+            report = self._readers[index].read([load.to_dict({"core"})])
+            self._chooser.observe(index, report)
 
     def _choose(self, request: Any) -> tuple[int, Query | None]:
-        if self.failures < GIVE_UP_AFTER:
+        """The replica, and what the chooser was asked; None where it had no say."""
+        if self.is_ours:
             try:
-                query = self._query(request)
-                return self._chooser.choose(query), query
+                query = query_of(request, self._reads_predictions)
+                index = self._chooser.choose(query)
+                if not self.pulse.gone[index]:
+                    return index, query
             except NoReplica:
                 pass
             except Exception as error:
@@ -128,14 +154,13 @@ class Dispatch:
     def _stock_choice(self) -> int:
         """What SGLang's ``total_tokens`` would say, of the replicas that are fit."""
         budget = self._controller.dp_budget
-        fit = self.pulse.fit(self._clock())
         return min(
-            (index for index, ok in enumerate(fit) if ok),
+            (index for index, ok in enumerate(self.pulse.fit(self._clock())) if ok),
             key=lambda index: (budget.total_tokens[index], budget.total_requests[index]),
         )
 
-    def _sent(self, index: int, request: Any, query: Query | None = None) -> bool:
-        """Send it there; False where the replica turns out to be gone."""
+    def _sent(self, index: int, request: Any, query: Query | None, by: str) -> bool:
+        """Send it there; False where the replica is gone, or turns out to be."""
         if self.pulse.gone[index]:
             return False
         try:
@@ -143,53 +168,23 @@ class Dispatch:
         except Unreachable:
             self._lost(index)
             return False
-        self._ledger.sent(index, request, time.time())
-        budget = self._controller.dp_budget
-        budget.total_requests[index] += 1
-        budget.total_tokens[index] += _prompt_tokens(request)
-        how = "ours" if query is not None else "stock"
-        if request.routed_dp_rank is not None:
-            how = "asked"
-        dispatch_metrics.count_sent(index, how)
-        if self.failures < GIVE_UP_AFTER:
-            try:
-                self._chooser.sent(index, query or self._query(request))
-            except Exception as error:
-                self._failed("balance", error)
+        try:
+            self._ledger.sent(index, request, time.time())
+            dispatch_metrics.count_sent(index, by)
+            budget = self._controller.dp_budget
+            budget.total_requests[index] += 1
+            budget.total_tokens[index] += prompt_tokens(request)
+            if self.is_ours:
+                self._chooser.sent(index, query or query_of(request, self._reads_predictions))
+        except Exception as error:
+            self._failed("balance-books", error)
         return True
-
-    def _query(self, request: Any) -> Query:
-        expected, high = None, None
-        if self._reads_predictions:
-            try:
-                predicted = wire.peek(getattr(request, "sampling_params", None))
-            except Exception as error:
-                fallback.report("balance-prediction", error)
-                predicted = None
-            if predicted is not None:
-                expected, high = predicted.mean(), predicted.quantile(0.9)
-        ids: Sequence[int] = request.input_ids if request.input_ids is not None else ()
-        return Query(str(request.rid), _prompt_tokens(request), ids, expected, high)
-
-    def _read(self, load: Any, now_s: float) -> None:
-        index = load.dp_rank
-        if not load.timestamp or not self.pulse.heard(index, load.timestamp, now_s):
-            return
-        is_idle = not (load.num_running_reqs or load.num_waiting_reqs or _elsewhere(load))
-        self._ledger.reported(index, is_idle, load.timestamp)
-        if self.failures < GIVE_UP_AFTER:
-            report = self._readers[index].read([load.to_dict({"core"})])
-            self._chooser.observe(index, report)
 
     def _set_fit(self, fit: list[bool]) -> None:
         for index, ok in enumerate(fit):
             if ok == self._fit[index]:
                 continue
             self._fit[index] = ok
-            try:
-                self._chooser.set_health(index, ok)
-            except Exception as error:
-                self._failed("balance", error)
             dispatch_metrics.set_healthy(index, ok)
             if not self.pulse.gone[index]:
                 says = "reports again" if ok else "has not reported for some seconds"
@@ -197,6 +192,7 @@ class Dispatch:
                     "sagesched: replica %d %s and gets %s requests",
                     *(index, says, "new" if ok else "no more"),
                 )
+            self._chooser.set_health(index, ok)
 
     def _lost(self, index: int) -> None:
         """Its scheduler process is gone: nothing more is sent there, not even control messages."""
@@ -206,12 +202,15 @@ class Dispatch:
         controller._refresh_active_workers()
         failed = self._ledger.fail_all(index)
         dispatch_metrics.count_lost(failed)
-        self._set_fit(self.pulse.fit(self._clock()))
         logger.error(
             "sagesched: the scheduler process of replica %d is gone. It gets no more requests; up "
             "to %d that it had are answered with status 503. Start the server anew to have it back",
             *(index, failed),
         )
+        try:
+            self._set_fit(self.pulse.fit(self._clock()))
+        except Exception as error:
+            self._failed("balance", error)
 
     def _failed(self, cause: str, error: BaseException) -> None:
         fallback.report(cause, error)
@@ -222,20 +221,3 @@ class Dispatch:
                 "server is started anew",
                 self.failures,
             )
-
-
-class Unreachable(Exception):  # noqa: N818  # it is the state that it names
-    """No scheduler is at the other end of the socket."""
-
-
-def _prompt_tokens(request: Any) -> int:
-    for prompt in (request.input_ids, getattr(request, "input_embeds", None)):
-        if prompt is not None:
-            return len(prompt)
-    return 0
-
-
-def _elsewhere(load: Any) -> int:
-    """Requests that are neither in the batch nor in the queue."""
-    queues = load.queues
-    return 0 if queues is None else int(queues.grammar + queues.paused + queues.retracted)

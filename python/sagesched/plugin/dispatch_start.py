@@ -23,6 +23,7 @@ NEEDED = (
     "dispatching",
     "dp_active",
     "dp_budget",
+    "launch_dp_size",
     "load_snapshot_reader",
     "refresh_load_budget_on_dispatch",
     "soft_watchdog",
