@@ -69,7 +69,6 @@ async def behind_long_ones(url: str, by_turns: bool) -> float:
         await until_load(url, running=4, waiting=2)
         done = await run_spaced(url, short_ones)
         assert {job.status for job in [*done, *await asyncio.gather(*first)]} == {200}
-    print(by_turns, [job.dp_rank for job in done])
     return fmean(job.done - job.sent for job in done)
 
 
@@ -144,6 +143,25 @@ def test_a_killed_replica_loses_only_what_it_had_and_says_so(server: EngineServe
     found = asyncio.run(our_metrics(url))
     assert found["sagesched_balance_failed_total"] >= 4
     assert fallbacks(found) == {}
+
+
+def test_a_killed_replica_with_several_tokenizer_workers() -> None:
+    """Each worker is told of the requests that it waits for."""
+    workers = ("--tokenizer-worker-num", "2")
+    with start_server(*ARGS, *workers, "--load-balance-method", "sal-prompt") as server:
+        lost, kept = jobs(6, 4000, routed_dp_rank=1), jobs(6, 50, routed_dp_rank=0)
+
+        async def all_of_it() -> None:
+            async with session() as client:
+                tasks = [run_job(client, server.url, job) for job in [*lost, *kept]]
+                answers = asyncio.gather(*tasks)
+                await until_load(server.url, running=8, waiting=4)
+                os.kill(scheduler_of(server, 1).pid, signal.SIGKILL)
+                await asyncio.wait_for(answers, 120)
+
+        asyncio.run(all_of_it())
+        assert [job.status for job in lost] == [503] * 6
+        assert [job.status for job in kept] == [200] * 6
 
 
 async def stream(url: str, job: Job) -> str:
