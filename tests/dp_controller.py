@@ -142,7 +142,7 @@ def main(model: str, method: str) -> dict[str, Any]:
         facts["failed"] = sorted(each.rid for each in failed)
         facts["reasons"] = Counter(str(each.finished_reason["status_code"]) for each in failed)
         stage.give(AbortReq(rid="x"))
-        stage.give(BlockReqInput(type=BlockReqType.UNBLOCK))
+        stage.give(BlockReqInput(req_type=BlockReqType.UNBLOCK))
         for i in range(4):
             stage.give(request(f"after{i}"))
         facts["after"] = [type(each).__name__ for each in stage.got(6)[0]]
