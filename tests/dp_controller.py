@@ -131,6 +131,12 @@ def main(model: str, method: str) -> dict[str, Any]:
     stage.give(AbortReq(rid="x"))
     facts["control"] = rids(stage.got(2))
     if method.startswith("sal"):
+        stage.report(1, num_running_reqs=8)
+        stage.report(0, num_running_reqs=8, num_waiting_reqs=9, num_waiting_uncached_tokens=65000)
+        time.sleep(0.05)
+        for i in range(2):
+            stage.give(request(f"late{i}"))
+        facts["late"] = rids(stage.got(2))
         stage.replicas[1].close(linger=0)
         give_up = time.monotonic() + PATIENT_S
         while controller.status[1] and time.monotonic() < give_up:
@@ -141,6 +147,7 @@ def main(model: str, method: str) -> dict[str, Any]:
             failed.append(sock_recv(stage.to_tokenizer))
         facts["failed"] = sorted(each.rid for each in failed)
         facts["reasons"] = Counter(str(each.finished_reason["status_code"]) for each in failed)
+        facts["again"] = rids(stage.got(len(facts["late"][1])))
         stage.give(AbortReq(rid="x"))
         stage.give(BlockReqInput(req_type=BlockReqType.UNBLOCK))
         for i in range(4):

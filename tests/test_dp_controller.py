@@ -67,6 +67,8 @@ def test_a_replica_that_is_gone_is_noticed_without_a_request_and_holds_nobody_up
     there = [*facts["loaded"][1], *facts["batch"][1], *facts["named"][1]]
     assert facts["failed"] == sorted(there)
     assert facts["reasons"] == {"503": len(there)}
+    assert facts["late"][1]  # after its last report: it cannot have begun
+    assert facts["again"] == [facts["late"][1], []]
     requests = ["TokenizedGenerateReqInput"] * 4
     assert facts["after"] == ["AbortReq", "BlockReqInput", *requests]
     assert facts["dead"] == "dead"

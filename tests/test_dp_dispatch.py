@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,6 +75,7 @@ class Stage:
             ),
             load_snapshot_reader=SimpleNamespace(read_all=lambda: self.loads),
             _refresh_active_workers=lambda: None,
+            dispatching_with_trace=lambda request: self.dispatch(request),
         )
         self.ledger = Ledger(replicas, lambda rid, worker: self.failed.append(rid))
         self.dispatch = Dispatch(
@@ -169,7 +171,7 @@ def test_predicted_lengths_count_where_they_are_read() -> None:
 def test_a_prediction_that_cannot_be_read_is_none(value: Any) -> None:
     before = fallback.count()
     params = SimpleNamespace(custom_params={PRIVATE_KEY: value})
-    with pytest.raises(ValueError, match="pmf"):
+    with pytest.raises(ValueError, match=r"pmf|bins|distribution"):
         peek(params)
     assert query_of(request("r", sampling_params=params), True).expected_output is None
     assert fallback.count() == before + 1
@@ -223,6 +225,7 @@ def test_requests_of_a_replica_that_is_gone_fail_and_no_others() -> None:
         stage.dispatch(request(f"r{i}"))
     there = [rid for index, rid in stage.sent if index == 1]
     assert there
+    stage.report(Load(1, time.time() + 1, num_running_reqs=len(there)))
     stage.unreachable.add(1)
     stage.report()  # no request comes meanwhile
     assert stage.failed == there
@@ -232,6 +235,30 @@ def test_requests_of_a_replica_that_is_gone_fail_and_no_others() -> None:
     assert {index for index, _ in stage.sent[9:]} == {0, 2}
     stage.dispatch(request("named", routed_dp_rank=1))
     assert stage.failed == [*there, "named"]
+
+
+def test_what_was_sent_after_its_last_report_goes_to_others() -> None:
+    stage = Stage()
+    stage.report(*(Load(i, time.time()) for i in range(3)))
+    for i in range(9):
+        stage.dispatch(request(f"r{i}"))
+    there = [rid for index, rid in stage.sent if index == 1]
+    stage.dispatch(request("media", routed_dp_rank=1, mm_inputs=object()))
+    stage.dispatch(request("named", routed_dp_rank=1))
+    stage.unreachable.add(1)
+    stage.dispatch.check()
+    assert [rid for _, rid in stage.sent[11:]] == there
+    assert {index for index, _ in stage.sent[11:]} <= {0, 2}
+    assert sorted(stage.failed) == ["media", "named"]
+
+
+def test_where_all_are_gone_at_once_all_requests_fail() -> None:
+    stage = Stage()
+    for i in range(9):
+        stage.dispatch(request(f"r{i}"))
+    stage.unreachable.update({0, 1, 2})
+    stage.dispatch.check()
+    assert sorted(stage.failed) == [f"r{i}" for i in range(9)]
 
 
 def test_a_request_that_meets_the_end_of_a_replica_goes_to_another_one() -> None:
@@ -313,7 +340,7 @@ def test_an_idle_replica_has_no_open_requests() -> None:
     assert len(book) == 1
     book.reported(0, False, 30.0)
     book.reported(0, True, 31.0)
-    book.fail_all(0)
+    book.lost(0)
     assert failed == [("new", None)]
 
 
@@ -321,8 +348,8 @@ def test_an_id_that_is_used_again_is_where_it_went_last() -> None:
     book, failed = ledger()
     book.sent(0, request("r"), 1.0)
     book.sent(1, request("r", http_worker_ipc="ipc://w"), 2.0)
-    assert book.fail_all(0) == 0
-    assert book.fail_all(1) == 1
+    assert book.lost(0) == (0, [])
+    assert book.lost(1)[0] == 1
     assert failed == [("r", "ipc://w")]
 
 

@@ -47,12 +47,12 @@ def scheduler_of(server: EngineServer, replica: int) -> psutil.Process:
     return found
 
 
-def until_healthy(url: str, replica: int, value: float) -> None:
+async def until_healthy(url: str, replica: int, value: float) -> None:
     async def reached() -> bool:
         name = f'sagesched_balance_healthy{{replica="{replica}"}}'
         return (await our_metrics(url))[name] == value
 
-    asyncio.run(until(reached, f"replica {replica} was healthy = {value}"))
+    await until(reached, f"replica {replica} was healthy = {value}")
 
 
 async def behind_long_ones(url: str, by_turns: bool) -> float:
@@ -98,12 +98,12 @@ def test_a_stopped_replica_gets_no_more_requests_until_it_goes_on(server: Engine
                 asyncio.create_task(run_job(client, url, job))
                 for job in jobs(2, 3, routed_dp_rank=1)
             ]
-            await asyncio.to_thread(until_healthy, url, 1, 0)
+            await until_healthy(url, 1, 0)
             done = await run_spaced(url, jobs(8, 3))
             assert [(job.status, job.dp_rank) for job in done] == [(200, 0)] * 8
             assert not any(task.done() for task in early)
             process.send_signal(signal.SIGCONT)
-            await asyncio.to_thread(until_healthy, url, 1, 1)
+            await until_healthy(url, 1, 1)
             assert [job.status for job in await asyncio.gather(*early)] == [200, 200]
 
     try:

@@ -163,13 +163,14 @@ class Dispatch:
         """Send it there; False where the replica is gone, or turns out to be."""
         if self.pulse.gone[index]:
             return False
+        sent_s = time.time()  # before: a report of later than that may know of it
         try:
             self._send(self._controller.workers[index], request)
         except Unreachable:
             self._lost(index)
             return False
         try:
-            self._ledger.sent(index, request, time.time())
+            self._ledger.sent(index, request, sent_s)
             dispatch_metrics.count_sent(index, by)
             budget = self._controller.dp_budget
             budget.total_requests[index] += 1
@@ -200,17 +201,20 @@ class Dispatch:
         self.pulse.lost(index)
         controller.dp_active[index] = controller.status[index] = False
         controller._refresh_active_workers()
-        failed = self._ledger.fail_all(index)
+        failed, again = self._ledger.lost(index)
         dispatch_metrics.count_lost(failed)
         logger.error(
             "sagesched: the scheduler process of replica %d is gone. It gets no more requests; up "
-            "to %d that it had are answered with status 503. Start the server anew to have it back",
-            *(index, failed),
+            "to %d that it had are answered with status 503, %d that had not reached it go to "
+            "others. Start the server anew to have it back",
+            *(index, failed, len(again)),
         )
         try:
             self._set_fit(self.pulse.fit(self._clock()))
         except Exception as error:
             self._failed("balance", error)
+        for request in again:
+            controller.dispatching_with_trace(request)
 
     def _failed(self, cause: str, error: BaseException) -> None:
         fallback.report(cause, error)

@@ -4,6 +4,9 @@ Stock SGLang 0.5.23 serves on when a scheduler process is killed, and whoever wa
 waits for ever. The controller sees no answers, so an entry stays until its replica has reported
 itself idle twice since, the request's id goes elsewhere, or a bound is met; telling the tokenizer
 process of a request that has ended does nothing there.
+
+A request that was sent since its replica's last report has not reached it, or not begun there: at
+each prefill there is a report. It is kept whole, and goes to another replica.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from typing import Any, NamedTuple
 
 MOST_OPEN = 65_536
 """Entries of a replica; beyond it the oldest are taken for ended."""
+MOST_WHOLE = 1024
+"""Requests of a replica that are kept whole."""
 UNDER_WAY_S = 1.0
 """A request may be that long on its way to a replica that reports itself idle."""
 
@@ -28,6 +33,13 @@ class Entry(NamedTuple):
 
     sent_s: float
     worker: str | None
+
+
+def can_go_twice(request: Any) -> bool:
+    """Whether it can be sent a second time: no media, which are handed over in shared memory, and
+    no session, whose earlier turns are gone with the replica."""
+    parts = ("mm_inputs", "session_params", "session_id", "need_wait_for_mm_inputs")
+    return not any(getattr(request, part, None) for part in parts)
 
 
 class Ledger:
@@ -45,6 +57,7 @@ class Ledger:
         self._fail = fail
         self._most = most
         self._open: list[dict[str, Entry]] = [{} for _ in range(replicas)]
+        self._whole: list[dict[str, Any]] = [{} for _ in range(replicas)]
         self._where: dict[str, int] = {}
         self._idle_s: list[float | None] = [None] * replicas
 
@@ -59,9 +72,12 @@ class Ledger:
         before = self._where.pop(rid, None)
         if before is not None:
             self._open[before].pop(rid, None)
+            self._whole[before].pop(rid, None)
         self._where[rid] = index
         entries = self._open[index]
         entries[rid] = Entry(now_s, getattr(request, "http_worker_ipc", None))
+        if len(self._whole[index]) < MOST_WHOLE and can_go_twice(request):
+            self._whole[index][rid] = request
         if len(entries) > self._most:
             self._forget(index, 1)
 
@@ -71,6 +87,12 @@ class Ledger:
         It is the one before it because between two idle reports a scheduler takes in what has
         been sent to it.
         """
+        whole = self._whole[index]
+        while whole:
+            rid = next(iter(whole))
+            if self._open[index][rid].sent_s > when_s:
+                break
+            del whole[rid]
         before, self._idle_s[index] = self._idle_s[index], when_s if is_idle else None
         if not is_idle or before is None:
             return
@@ -81,13 +103,20 @@ class Ledger:
             ended += 1
         self._forget(index, ended)
 
-    def fail_all(self, index: int) -> int:
-        """The replica is gone: tell of each of its requests. How many they were."""
+    def lost(self, index: int) -> tuple[int, list[Any]]:
+        """The replica is gone: tell of its requests.
+
+        Returns:
+            How many they were; and those it had not taken up, of which nobody is told, since they
+            can be sent again.
+        """
         entries, self._open[index] = self._open[index], {}
+        whole, self._whole[index] = self._whole[index], {}
         for rid, entry in entries.items():
             self._where.pop(rid, None)
-            self._fail(rid, entry.worker)
-        return len(entries)
+            if rid not in whole:
+                self._fail(rid, entry.worker)
+        return len(entries) - len(whole), list(whole.values())
 
     def refuse(self, request: Any) -> None:
         """A request that can go nowhere has failed."""
@@ -96,4 +125,5 @@ class Ledger:
     def _forget(self, index: int, count: int) -> None:
         for rid in list(islice(self._open[index], count)):
             del self._open[index][rid]
+            self._whole[index].pop(rid, None)
             self._where.pop(rid, None)
