@@ -349,7 +349,8 @@ def test_an_id_that_is_used_again_is_where_it_went_last() -> None:
     book.sent(0, request("r"), 1.0)
     book.sent(1, request("r", http_worker_ipc="ipc://w"), 2.0)
     assert book.lost(0) == (0, [])
-    assert book.lost(1)[0] == 1
+    book.reported(1, False, 3.0)
+    assert book.lost(1) == (1, [])
     assert failed == [("r", "ipc://w")]
 
 
