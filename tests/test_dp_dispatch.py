@@ -161,7 +161,6 @@ def test_predicted_lengths_count_where_they_are_read() -> None:
     before = dict(params.custom_params)
     query = query_of(request("r", sampling_params=params), True)
     assert query.expected_output == pytest.approx(1000, rel=0.125)
-    assert query.high_output == query.expected_output
     assert params.custom_params == before  # still there for the scheduler
     assert query_of(request("r", sampling_params=params), False).expected_output is None
     assert query_of(request("r"), True).expected_output is None
@@ -250,6 +249,26 @@ def test_what_was_sent_after_its_last_report_goes_to_others() -> None:
     assert [rid for _, rid in stage.sent[11:]] == there
     assert {index for index, _ in stage.sent[11:]} <= {0, 2}
     assert sorted(stage.failed) == ["media", "named"]
+
+
+def test_one_that_cannot_be_sent_again_is_told_and_the_others_go_on() -> None:
+    stage = Stage()
+    for i in range(9):
+        stage.dispatch(request(f"r{i}"))
+    send = stage.dispatch
+
+    def again(each: Any) -> None:
+        if each.rid == "r1":
+            raise RuntimeError
+        send(each)
+
+    stage.controller.dispatching_with_trace = again
+    (home,) = [index for index, rid in stage.sent if rid == "r1"]
+    there = [rid for index, rid in stage.sent if index == home]
+    stage.unreachable.add(home)
+    stage.dispatch.check()
+    assert stage.failed == ["r1"]
+    assert [rid for _, rid in stage.sent[9:]] == [rid for rid in there if rid != "r1"]
 
 
 def test_where_all_are_gone_at_once_all_requests_fail() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
+import aiohttp
 import psutil
 import pytest
 
@@ -144,6 +146,11 @@ def test_a_killed_replica_loses_only_what_it_had_and_says_so(server: EngineServe
     assert found["sagesched_balance_failed_total"] >= 4
     assert fallbacks(found) == {}
 
+    os.kill(scheduler_of(server, 0).pid, signal.SIGKILL)
+    assert {job.status for job in asyncio.run(run_spaced(url, jobs(4, 3)))} == {503}
+    assert server.running
+    asyncio.run(until_a_health_check_ends_it(server))
+
 
 def test_a_killed_replica_with_several_tokenizer_workers() -> None:
     """Each worker is told of the requests that it waits for."""
@@ -162,6 +169,19 @@ def test_a_killed_replica_with_several_tokenizer_workers() -> None:
         asyncio.run(all_of_it())
         assert [job.status for job in lost] == [503] * 6
         assert [job.status for job in kept] == [200] * 6
+
+
+async def until_a_health_check_ends_it(server: EngineServer) -> None:
+    """A server without replicas is to be started anew."""
+
+    async def ended() -> bool:
+        with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
+            timeout = aiohttp.ClientTimeout(total=5)
+            async with session() as client:
+                await client.get(server.url + "/health_generate", timeout=timeout)
+        return not server.running
+
+    await until(ended, "ended")
 
 
 async def stream(url: str, job: Job) -> str:

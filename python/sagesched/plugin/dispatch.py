@@ -214,7 +214,11 @@ class Dispatch:
         except Exception as error:
             self._failed("balance", error)
         for request in again:
-            controller.dispatching_with_trace(request)
+            try:
+                controller.dispatching_with_trace(request)
+            except Exception as error:
+                self._failed("balance-again", error)
+                self._ledger.refuse(request)
 
     def _failed(self, cause: str, error: BaseException) -> None:
         fallback.report(cause, error)

@@ -14,16 +14,16 @@ def query_of(request: Any, reads_predictions: bool) -> Query:
 
     A prediction that cannot be read is counted, and the request is one without.
     """
-    expected, high = None, None
+    expected = None
     if reads_predictions:
         try:
             predicted = wire.peek(getattr(request, "sampling_params", None))
             if predicted is not None:
-                expected, high = predicted.mean(), predicted.quantile(0.9)
+                expected = predicted.mean()
         except Exception as error:
             fallback.report("balance-prediction", error)
     ids: Sequence[int] = request.input_ids if request.input_ids is not None else ()
-    return Query(str(request.rid), prompt_tokens(request), ids, expected, high)
+    return Query(str(request.rid), prompt_tokens(request), ids, expected)
 
 
 def prompt_tokens(request: Any) -> int:
