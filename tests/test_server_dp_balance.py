@@ -156,7 +156,7 @@ def test_a_killed_replica_with_several_tokenizer_workers() -> None:
     """Each worker is told of the requests that it waits for."""
     workers = ("--tokenizer-worker-num", "2")
     with start_server(*ARGS, *workers, "--load-balance-method", "sal-prompt") as server:
-        lost, kept = jobs(6, 4000, routed_dp_rank=1), jobs(6, 50, routed_dp_rank=0)
+        lost, kept = jobs(6, 4000, routed_dp_rank=1), jobs(6, 400, routed_dp_rank=0)
 
         async def all_of_it() -> None:
             async with session() as client:
