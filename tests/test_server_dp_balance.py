@@ -154,8 +154,9 @@ def test_a_killed_replica_loses_only_what_it_had_and_says_so(server: EngineServe
 
 def test_a_killed_replica_with_several_tokenizer_workers() -> None:
     """Each worker is told of the requests that it waits for."""
-    workers = ("--tokenizer-worker-num", "2")
-    with start_server(*ARGS, *workers, "--load-balance-method", "sal-prompt") as server:
+    args = ("--tokenizer-worker-num", "2", "--load-balance-method", "sal-prompt")
+    busy = {"SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT": "120"}
+    with start_server(*ARGS, *args, env=busy) as server:
         lost, kept = jobs(6, 4000, routed_dp_rank=1), jobs(6, 400, routed_dp_rank=0)
 
         async def all_of_it() -> None:
