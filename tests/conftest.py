@@ -31,6 +31,7 @@ LONGEST = (
     "test_server_equality.py",
     "test_server_workers.py",
     "test_balance_servers.py",
+    "test_server_dp_balance.py",
     "test_server_order.py",
     "test_server_entry.py",
     "test_server_token_ids.py",

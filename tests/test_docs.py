@@ -30,6 +30,7 @@ def test_python_blocks_run(name: str) -> None:
         "docs/kernel.md",
         "docs/predictor_service.md",
         "docs/balance_deploy.md",
+        "docs/balance_dp.md",
         "bench/README.md",
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.checksum import EVERY, OrderChecksum
-from sagesched.plugin.hooks.priority_check import check_server_args
+from sagesched.plugin.hooks.args_check import check_server_args
 from sagesched.plugin.hooks.retraction import get_decode_retraction_order
 from sagesched.plugin.hooks.rust_server import RustState, drain, push_generation
 from sagesched.plugin.order import QueueOrder, stock_order

@@ -185,6 +185,26 @@ def _hooks() -> Iterator[Finding]:
         else:
             what = "install a tested SGLang"
             yield Finding(f"hook {name}", f"NOT in force: {state.problem}", what, fatal=True)
+    yield _balance()
+
+
+def _balance() -> Finding:
+    """Of ``--load-balance-method``; without it ``--schedule-policy`` is still served."""
+    from sagesched.plugin.balance_method import METHODS
+    from sagesched.plugin.releases import controller_loads_plugins
+    from sagesched.plugin.table import BALANCE_HOOKS
+    from sagesched.plugin.verify import hook_states
+
+    what = f"--load-balance-method {', '.join(METHODS)}"
+    broken = [state for state in hook_states(BALANCE_HOOKS) if state.problem is not None]
+    if broken:
+        first = broken[0]
+        state = f"would be refused: {first.hook.target}: {first.problem}"
+    elif not controller_loads_plugins():
+        state = "would be refused: this SGLang's data-parallel controller loads no plug-ins"
+    else:
+        return Finding(what, f"can be in force, {len(BALANCE_HOOKS)} hooks")
+    return Finding(what, state, "install SGLang 0.5.23, or use `sagesched route`")
 
 
 def _admission() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The SGLang plug-in: ``--schedule-policy gittins`` in stock SGLang.
+"""The SGLang plug-in: our policies and load-balance methods in stock SGLang.
 
 SGLang calls ``register`` in every process it starts (entry point ``sglang.srt.plugins``).
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 
 def register() -> None:
-    """Register every hook of ``table.HOOKS`` with SGLang; it applies them right afterwards."""
+    """Register every hook of ``table.py`` with SGLang; it applies them right afterwards."""
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
-    from sagesched.plugin.table import HOOKS
+    from sagesched.plugin.table import BALANCE_HOOKS, HOOKS
 
-    for hook in HOOKS:
+    for hook in (*HOOKS, *BALANCE_HOOKS):
         HookRegistry.register(hook.target, hook.fn, HookType.AROUND)

@@ -123,7 +123,7 @@ def enable() -> None:
     )
 
 
-def _harmless(function: Callable[P, None]) -> Callable[P, None]:
+def harmless(function: Callable[P, None]) -> Callable[P, None]:
     """A metric that cannot be written (a full disk) must not touch serving or the order."""
 
     @functools.wraps(function)
@@ -134,35 +134,35 @@ def _harmless(function: Callable[P, None]) -> Callable[P, None]:
     return quiet
 
 
-@_harmless
+@harmless
 def count_fallback(cause: str) -> None:
     """One request or step fell back to the stock order."""
     if _exported:
         _exported["fallbacks"].labels(cause).inc()
 
 
-@_harmless
+@harmless
 def count_ranked(source: str) -> None:
     """One request entered the rank engine with a ``predicted`` or a ``prior`` distribution."""
     if _exported:
         _exported["ranked"].labels(source).inc()
 
 
-@_harmless
+@harmless
 def count_parked(requests: int) -> None:
     """As many running requests gave way."""
     if _exported:
         _exported["parked"].inc(requests)
 
 
-@_harmless
+@harmless
 def set_slots(slots: int) -> None:
     """How many requests the rank engine holds now."""
     if _exported:
         _exported["slots"].set(slots)
 
 
-@_harmless
+@harmless
 def export_watch(
     counts: Mapping[tuple[str, str], float], oldest_steps: int, dial: float, in_force: bool
 ) -> None:
@@ -177,7 +177,7 @@ def export_watch(
     _exported["in_force"].set(int(in_force))
 
 
-@_harmless
+@harmless
 def export_calibration(calibration: Calibration) -> None:
     """Bring the counters of predicted against real lengths up to date."""
     if not _exported:
@@ -188,7 +188,7 @@ def export_calibration(calibration: Calibration) -> None:
     _advance("tokens", "real", calibration.real)
 
 
-@_harmless
+@harmless
 def export_soon(service: PredictionService, calibration: Calibration) -> None:
     """Bring the exported counters of the prediction service up to date, in a moment.
 
@@ -200,14 +200,14 @@ def export_soon(service: PredictionService, calibration: Calibration) -> None:
         _pending["export"] = loop.call_later(EXPORT_DELAY_S, _export, service, calibration)
 
 
-@_harmless
+@harmless
 def export_now(service: PredictionService, calibration: Calibration) -> None:
     """The same at once, where no event loop runs."""
     if _exported:
         _export(service, calibration)
 
 
-@_harmless
+@harmless
 def _export(service: PredictionService, calibration: Calibration) -> None:
     _pending.clear()
     export_calibration(calibration)

@@ -44,6 +44,13 @@ def set_worker_app(app: str) -> str:
     return f"{http_server.__name__}:app"
 
 
+def controller_loads_plugins() -> bool:
+    """Whether the data-parallel controller's process loads plug-ins; that of 0.5.20 does not."""
+    from sglang.srt.managers import data_parallel_controller
+
+    return hasattr(data_parallel_controller, "load_plugins")
+
+
 class _OtherApp:
     """uvicorn, but ``run`` loads our app where it was given one by name."""
 

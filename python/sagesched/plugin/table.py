@@ -6,12 +6,13 @@ from sagesched.plugin.hook import Hook
 from sagesched.plugin.hooks import (
     abort,
     admission,
+    args_check,
+    balance_dispatch,
     cli_choices,
     control,
     outcome,
     policy_select,
     predict_request,
-    priority_check,
     queue_enter,
     queue_order,
     retraction,
@@ -23,7 +24,7 @@ from sagesched.plugin.hooks import (
 
 HOOKS: tuple[Hook, ...] = (
     cli_choices.HOOK,
-    priority_check.HOOK,
+    args_check.HOOK,
     policy_select.HOOK,
     scheduler_start.HOOK,
     router_start.HOOK,
@@ -43,3 +44,11 @@ HOOKS: tuple[Hook, ...] = (
     rust_server.DRAIN,
     rust_server.OUTPUT,
 )
+"""What ``--schedule-policy`` of ours relies on."""
+BALANCE_HOOKS: tuple[Hook, ...] = (
+    balance_dispatch.METHOD,
+    balance_dispatch.START,
+    balance_dispatch.CONTROL,
+    balance_dispatch.ALL,
+)
+"""What ``--load-balance-method`` of ours relies on beside the check of the arguments."""

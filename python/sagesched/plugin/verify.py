@@ -6,13 +6,16 @@ notice. So the first thing that runs in our name checks every hook.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sagesched._version import __version__
+from sagesched.plugin.balance_method import FLAG
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
+from sagesched.plugin.hooks import args_check
 from sagesched.plugin.settings import POLICY, Settings, is_ours, read_settings
-from sagesched.plugin.table import HOOKS
+from sagesched.plugin.table import BALANCE_HOOKS, HOOKS
 from sagesched.plugin.versions import SUPPORTED, advice, sglang_version
 
 
@@ -24,9 +27,9 @@ class HookState:
     problem: str | None
 
 
-def hook_states() -> list[HookState]:
-    """Every hook of the table, as found in this process."""
-    return [HookState(hook, hook.problem()) for hook in HOOKS]
+def hook_states(hooks: Sequence[Hook] = HOOKS) -> list[HookState]:
+    """These hooks, as found in this process."""
+    return [HookState(hook, hook.problem()) for hook in hooks]
 
 
 def settings_in_force(policy: str = POLICY) -> Settings:
@@ -63,16 +66,35 @@ def require_in_force(settings: Settings, policy: str = POLICY) -> None:
     Raises:
         NotInForceError: naming every broken hook, the versions, and what to do.
     """
+    _require(settings, "--schedule-policy", policy, HOOKS)
+
+
+def balance_in_force(method: str) -> None:
+    """The same for a ``--load-balance-method`` of ours, the settings included.
+
+    Raises:
+        NotInForceError: as above.
+    """
+    try:
+        settings = read_settings()
+    except ValueError as error:
+        raise NotInForceError(
+            f"{FLAG} {method}: {error}\n`sagesched doctor` lists every setting."
+        ) from None
+    _require(settings, FLAG, method, (args_check.HOOK, *BALANCE_HOOKS))
+
+
+def _require(settings: Settings, flag: str, value: str, hooks: Sequence[Hook]) -> None:
     version = sglang_version() or "unknown"
     if version not in SUPPORTED and not settings.allow_untested_sglang:
-        raise NotInForceError(f"--schedule-policy {policy}: {advice(version)}")
-    broken = [state for state in hook_states() if state.problem is not None]
+        raise NotInForceError(f"{flag} {value}: {advice(version)}")
+    broken = [state for state in hook_states(hooks) if state.problem is not None]
     if broken:
         lines = [f"  {state.hook.target}: {state.problem}" for state in broken]
         raise NotInForceError(
-            f"--schedule-policy {policy} cannot be in force, so the server stops.\n"
+            f"{flag} {value} cannot be in force, so the server stops.\n"
             f"sagesched {__version__} on SGLang {version}; hooks not in force:\n"
             + "\n".join(lines)
             + f"\nInstall a tested SGLang ({', '.join(SUPPORTED)}), or serve with another "
-            "--schedule-policy. `sagesched doctor` shows every hook."
+            f"{flag}. `sagesched doctor` shows every hook."
         )

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.lengths import LengthDistribution, LengthGrid, grid_of_bins
 
 PRIVATE_KEY = "__sagesched_output_length_pmf"
 TENANT_KEY = "__sagesched_tenant"
@@ -73,6 +73,22 @@ def detach(sampling_params: Any, grid: LengthGrid) -> LengthDistribution | None:
     """
     found, values = _take(sampling_params, PRIVATE_KEY)
     return LengthDistribution.from_wire(values, grid) if found else None
+
+
+def peek(sampling_params: Any) -> LengthDistribution | None:
+    """The prediction of a request, left where it is; None when there is none.
+
+    For who does not know the model's grid: its last edge, that alone, may lie up to a bin above.
+
+    Raises:
+        ValueError: the field is not a distribution.
+    """
+    params = getattr(sampling_params, "custom_params", None)
+    if not isinstance(params, dict) or PRIVATE_KEY not in params:
+        return None
+    values = params[PRIVATE_KEY]
+    bins = len(values) if isinstance(values, (list, tuple)) else 0
+    return LengthDistribution.from_wire(values, grid_of_bins(bins))
 
 
 def detach_wishes(sampling_params: Any) -> Wishes:
