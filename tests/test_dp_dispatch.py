@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sagesched.balance import Chooser, make_chooser
-from sagesched.lengths import LengthDistribution, LengthGrid, grid_of_bins
+from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import fallback
 from sagesched.plugin.balance_method import require_balance_mode
 from sagesched.plugin.dispatch import Dispatch, Unreachable
@@ -21,7 +21,7 @@ from sagesched.plugin.hooks.balance_dispatch import from_str
 from sagesched.plugin.ledger import UNDER_WAY_S, Ledger
 from sagesched.plugin.pulse import STALLED_S, Pulse
 from sagesched.plugin.state import GIVE_UP_AFTER
-from sagesched.plugin.wire import PRIVATE_KEY, attach, peek
+from sagesched.plugin.wire import PRIVATE_KEY, attach, grid_of_bins, peek
 
 
 def request(rid: str, tokens: int = 100, **more: Any) -> Any:

@@ -11,16 +11,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 BINS_PER_OCTAVE = 8
 """Bins between n and 2n tokens; from 16 tokens on a bin is 6 to 12.5 % wide."""
-
-MOST_BINS = 512
-"""No grid has more: that many reach beyond 2^60 tokens."""
 
 Floats = NDArray[np.float64]
 
@@ -81,21 +77,6 @@ class LengthGrid:
 
     def __repr__(self) -> str:
         return f"LengthGrid(max_tokens={self.max_tokens})"
-
-
-@lru_cache(maxsize=8)
-def grid_of_bins(bins: int) -> LengthGrid:
-    """The longest grid of so many bins, whose last one is whole.
-
-    Raises:
-        ValueError: there is none of less than 1 bin or of more than ``MOST_BINS``.
-    """
-    if not 1 <= bins <= MOST_BINS:
-        raise ValueError(f"grid_of_bins: expected 1 to {MOST_BINS} bins, got {bins}")
-    longest = 1
-    while len(_log_linear_edges(longest)) <= bins:
-        longest *= 2
-    return LengthGrid(_log_linear_edges(longest)[bins - 1])
 
 
 @dataclass(frozen=True, eq=False)

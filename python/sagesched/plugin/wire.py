@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sagesched.lengths import LengthDistribution, LengthGrid, grid_of_bins
+from sagesched.lengths import LengthDistribution, LengthGrid
 
 PRIVATE_KEY = "__sagesched_output_length_pmf"
 TENANT_KEY = "__sagesched_tenant"
@@ -23,6 +24,8 @@ SENT_KEY = "__sagesched_sent_s"
 PRIVATE_KEYS = (PRIVATE_KEY, TENANT_KEY, SENT_KEY)
 WISH_KEY = "sagesched"
 OPT_OUT = "off"
+MOST_BINS = 512
+"""No grid has more: that many reach beyond 2^60 tokens."""
 SGLANG_REQUEST_KEY = "__req__"  # what SGLang adds to a dict for custom logit processors
 
 
@@ -89,6 +92,21 @@ def peek(sampling_params: Any) -> LengthDistribution | None:
     values = params[PRIVATE_KEY]
     bins = len(values) if isinstance(values, (list, tuple)) else 0
     return LengthDistribution.from_wire(values, grid_of_bins(bins))
+
+
+@lru_cache(maxsize=8)
+def grid_of_bins(bins: int) -> LengthGrid:
+    """The longest grid of so many bins, whose last one is whole.
+
+    Raises:
+        ValueError: there is none of less than 1 bin or of more than ``MOST_BINS``.
+    """
+    if not 1 <= bins <= MOST_BINS:
+        raise ValueError(f"grid_of_bins: expected 1 to {MOST_BINS} bins, got {bins}")
+    longest = 1
+    while len(LengthGrid(longest)) <= bins:
+        longest *= 2
+    return LengthGrid(int(LengthGrid(longest).edges[bins - 1]))
 
 
 def detach_wishes(sampling_params: Any) -> Wishes:
