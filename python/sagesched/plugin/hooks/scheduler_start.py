@@ -125,6 +125,7 @@ def _parking(scheduler: Any, settings: Settings, dial: float) -> Parking | None:
         and not getattr(cache, "disable", True)
         and not cache.supports_mamba()
         and scheduler.spec_algorithm.is_none()
+        and not scheduler.enable_lora  # whoever waits may have no place for its adapter
         and scheduler.server_args.pp_size == 1
     )
     if not pays:
