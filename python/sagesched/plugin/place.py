@@ -34,6 +34,8 @@ class Place:
         backlog: tokens it still adds to the queue's backlog.
         matched_in_pass: when its radix-cache hit was looked up last.
         parks: how often it was parked.
+        prefilled: its prompt is computed elsewhere (prefill/decode disaggregation).
+        seen_by: the order's anchor that has been told of it.
         shared: prompt tokens that were in the radix cache when it was admitted.
         parked_at: when it was parked, seconds on a ``SharedClock``; -1 while it is not.
         overdue: it has been parked for as long as it may be: goes first, is not parked again.
@@ -55,7 +57,9 @@ class Place:
         "overdue",
         "parked_at",
         "parks",
+        "prefilled",
         "priority",
+        "seen_by",
         "sequence",
         "shared",
         "since",
@@ -76,6 +80,8 @@ class Place:
         self.backlog = 0
         self.matched_in_pass = NEVER
         self.parks = 0
+        self.prefilled = False
+        self.seen_by: Any = None
         self.shared = 0
         self.parked_at = -1.0
         self.overdue = False
