@@ -265,13 +265,18 @@ def test_a_half_prefilled_prompt_waits_for_room_and_nobody_passes_it(state: Any)
         assert ours.went_on == 1
 
 
-@pytest.mark.parametrize("change", [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}, {"role": "decode"}],
+)
 def test_a_forecast_that_cannot_be_in_force_stops_the_server(change: dict[str, Any]) -> None:
     scheduler: Any = SimpleNamespace(
         is_hybrid_swa=False,
         tree_cache=SimpleNamespace(supports_mamba=lambda: False),
         spec_algorithm=SimpleNamespace(is_none=lambda: True),
-        server_args=SimpleNamespace(pp_size=change.get("pp_size", 1)),
+        server_args=SimpleNamespace(
+            pp_size=change.get("pp_size", 1), disaggregation_mode=change.get("role", "null")
+        ),
         model_config=SimpleNamespace(context_len=2048),
     )
     if "release" not in change:
