@@ -43,8 +43,9 @@ PREFILL = (
     *("--disaggregation-mode", "prefill", "--disaggregation-transfer-backend", "nixl"),
     *("--chunked-prefill-size", "16", "--enable-metrics"),
 )
+WITHOUT_EVENTS = {"SGLANG_DISAGG_PREFILL_EARLY_SEND_CACHED_PREFIX": "0"}
+"""Of CUDA, for what is sent before a prompt is computed."""
 BLOCKER_REPEATS = 500
-RANKED = "sagesched_ranked_requests_total"
 NOBODY = "2.2.2.2"
 """The address by which SGLang knows that nothing is to be transferred."""
 
@@ -86,7 +87,7 @@ def prefill_server(folder: Path, history: Path, *more: str) -> EngineServer:
     )
     (folder / "transfers_nothing.py").write_text(TRANSFERS_NOTHING)
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    env = {"PYTHONPATH": path, "SAGESCHED_HISTORY_FILE": str(history)}
+    env = {"PYTHONPATH": path, "SAGESCHED_HISTORY_FILE": str(history), **WITHOUT_EVENTS}
     return one_slot("gittins", *PREFILL, *more, env=env)
 
 
@@ -120,19 +121,24 @@ def test_a_decode_server_gives_memory_to_the_short_kind_first(decoded: Decoded) 
 async def run_behind_a_prompt(url: str, jobs: Sequence[Job]) -> list[Job]:
     """Send a prompt of many chunks, and the jobs while it is computed."""
     async with session() as client:
+
+        async def admitted() -> float:
+            found = await our_metrics(url)
+            return sum(count for name, count in found.items() if "admissions" in name)
+
+        before = await admitted()  # of the server's own start
+
+        async def has_begun() -> bool:
+            return await admitted() > before
+
         (blocker,) = paired([Job("blocker", "Count on and on. " * BLOCKER_REPEATS, 1)])
         first = asyncio.create_task(run_job(client, url, blocker))
-
-        async def counted() -> bool:
-            found = await our_metrics(url)
-            return sum(v for n, v in found.items() if n.startswith(RANKED)) >= ranked
-
-        ranked = 1.0
-        await until(counted, "ranked")
+        await until(has_begun, "begun")
         tasks = []
         for job in jobs:
             tasks.append(asyncio.create_task(run_job(client, url, job)))
-            await until_load(url, running=0, waiting=len(tasks))
+            await asyncio.sleep(0.02)
+        await until_load(url, running=0, waiting=len(tasks))
         assert not first.done(), "the prompt was too short"
         await first
         return list(await asyncio.gather(*tasks))
@@ -147,7 +153,7 @@ def test_a_prefill_server_computes_the_short_kind_first(
     with prefill_server(tmp_path, decoded.history, "--max-running-requests", slots) as server:
         done = asyncio.run(run_behind_a_prompt(server.url, paired(waiting_jobs())))
         found = asyncio.run(our_metrics(server.url))
-        print([(j.name, j.status, j.completion_tokens, j.begun) for j in done])
-        print({n: v for n, v in found.items() if "hook" not in n})
-        assert kinds(serving_order(done[slots == "1" :])) in ("SSSSSLLLLL", "SSSSSLLLL")
+        assert [job.completion_tokens for job in done] == [1] * len(done)
+        waited, expected = (done[1:], "SSSSSLLLL") if slots == "1" else (done, "SSSSSLLLLL")
+        assert kinds(serving_order(waited)) == expected
         assert [name for name in found if "fallbacks" in name] == []
