@@ -20,8 +20,10 @@ from sagesched.plugin.hooks.outcome import handle_batch_output
 from sagesched.plugin.hooks.preallocation import create_receiver_and_enqueue, pop_preallocated
 from sagesched.plugin.hooks.queue_enter import add_request_to_queue
 from sagesched.plugin.hooks.queue_order import calc_priority
+from sagesched.plugin.hooks.scheduler_start import _larry
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.place import place_of
+from sagesched.plugin.settings import Settings
 from sagesched.plugin.state import STATE, SchedulerState, TokenizerState
 from sagesched.plugin.wire import attach
 from sagesched.predict.defaults import cold_start_pmf
@@ -34,13 +36,18 @@ COST = CostModel(token=1.0, memory=0.0, prefill=1.0)
 class Scheduler:
     """As much of SGLang's scheduler as the hooks read; ``slots`` requests get memory in a pass."""
 
-    def __init__(self, role: str, slots: int = 1, dial: float = math.inf) -> None:
+    def __init__(
+        self, role: str, slots: int = 1, dial: float = math.inf, policy: str = "gittins"
+    ) -> None:
         self.server_args = SimpleNamespace(disaggregation_mode=role)
         self.disaggregation_mode = SimpleNamespace(value=role)
         self.policy = SimpleNamespace(
             tree_cache=SimpleNamespace(disable=True), enable_priority_scheduling=False
         )
         self.tree_cache = self.policy.tree_cache
+        self.tree_cache.evictable_size = lambda: 0
+        self.token_to_kv_pool_allocator = SimpleNamespace(available_size=lambda: 100)
+        self.max_total_num_tokens, self.enable_priority_scheduling = 1000, False
         self.waiting_queue: list[Any] = []
         self.running_batch = SimpleNamespace(reqs=[])
         self.forward_ct = self.processed_tokens_counter = 0
@@ -60,7 +67,9 @@ class Scheduler:
                 return PrefillOrder(PRIOR, COST, dial, lambda: self.processed_tokens_counter)
             return QueueOrder(PRIOR, COST, dial)
 
-        self.state = SchedulerState(make_order, lambda dial: None, 8, dial, role=role)
+        if policy == "larry":
+            make_order = _larry(self, Settings())[0]
+        self.state = SchedulerState(make_order, lambda dial: None, 8, dial, policy, role=role)
         setattr(self.policy, STATE, self.state)
 
     def send(self, name: str, tokens: int, prompt: int = 10) -> Any:
@@ -232,6 +241,25 @@ def test_a_server_that_changes_its_role_orders_its_other_queue() -> None:
         scheduler.send(name, tokens)
     assert drain(scheduler) == BEST_FIRST
     assert scheduler.state.bootstrap is None
+
+
+@pytest.mark.parametrize("role", [PREFILL, DECODE])
+def test_larry_goes_by_prompts(role: str) -> None:
+    scheduler = Scheduler(role, policy="larry")
+    for name, prompt in (("long", 900), ("short", 30), ("middling", 200)):
+        scheduler.send(name, 5, prompt)
+    assert [name for _ in range(3) for name in scheduler.take()] == ["short", "middling", "long"]
+
+
+def test_larry_counts_what_a_decode_server_takes() -> None:
+    """Nothing is computed there, so nobody would grow older."""
+    scheduler = Scheduler(DECODE, policy="larry", dial=1.0)
+    scheduler.send("long", 5, 900)
+    for number in range(200):
+        scheduler.send(f"short{number}", 5, 30)
+        if "long" in scheduler.take():
+            return
+    pytest.fail("it was overtaken by all")
 
 
 @pytest.mark.parametrize("role", [PREFILL, DECODE])

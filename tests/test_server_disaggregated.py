@@ -15,6 +15,7 @@ import pytest
 from cpu_engine.server import EngineServer
 from sagesched.plugin.versions import sglang_version
 
+from .serving import start_server
 from .test_server_order import BLOCKER_TOKENS, kinds, known_jobs, one_slot, waiting_jobs
 from .traffic import (
     Job,
@@ -116,6 +117,20 @@ def test_a_decode_server_gives_memory_to_the_short_kind_first(decoded: Decoded) 
         assert [job.completion_tokens for job in jobs] == [job.tokens for job in jobs]
     assert kinds(completion_order(decoded.waited)) == "SSSSSLLLLL"
     assert [name for name in decoded.metrics if "fallbacks" in name] == []
+
+
+def test_a_decode_server_short_of_memory_serves_all() -> None:
+    """Running requests give their memory back, and are resumed before others get any."""
+    scarce = ("--max-total-tokens", "600", "--num-reserved-decode-tokens", "8")
+    clip = {"SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION": "8"}
+    args = ("--schedule-policy", "gittins", *DECODE, "--max-running-requests", "8", *scarce)
+    with start_server(*args, env=clip) as server:
+        jobs = paired(waiting_jobs("LSLS" * 8, lengths=(20, 120)))
+        done = asyncio.run(run_spaced(server.url, jobs, gap_s=0.005))
+        assert [job.completion_tokens for job in done] == [job.tokens for job in done]
+        found = asyncio.run(our_metrics(server.url))
+        assert [name for name in found if "fallbacks" in name] == []
+        assert sum(count for name, count in found.items() if "retract" in name) > 0, found
 
 
 async def run_behind_a_prompt(url: str, jobs: Sequence[Job]) -> list[Job]:
