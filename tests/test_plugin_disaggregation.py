@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import fallback
 from sagesched.plugin.disaggregation import DECODE, PREFILL, PrefillOrder, role_of
 from sagesched.plugin.hooks.bootstrap import pop_bootstrapped
+from sagesched.plugin.hooks.control import set_internal_state
 from sagesched.plugin.hooks.outcome import handle_batch_output
 from sagesched.plugin.hooks.preallocation import create_receiver_and_enqueue, pop_preallocated
 from sagesched.plugin.hooks.queue_enter import add_request_to_queue
@@ -260,6 +262,21 @@ def test_larry_counts_what_a_decode_server_takes() -> None:
         if "long" in scheduler.take():
             return
     pytest.fail("it was overtaken by all")
+
+
+@pytest.mark.parametrize("role", [PREFILL, DECODE])
+def test_switched_off_they_are_taken_as_they_came(
+    role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = SimpleNamespace(SetInternalStateReqOutput=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "sglang.srt.managers.io_struct", answers)
+    scheduler, _ = crowd(role)
+    assert scheduler.take() == ["tiny"]
+    asked = SimpleNamespace(server_args={"sagesched_gittins": 0})
+    set_internal_state(lambda *_: pytest.fail("it is ours"), scheduler, asked)
+    assert not scheduler.state.in_force
+    rest = [name for name in LENGTHS if name != "tiny"]
+    assert drain(scheduler) == rest
 
 
 @pytest.mark.parametrize("role", [PREFILL, DECODE])

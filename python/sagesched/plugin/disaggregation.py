@@ -27,6 +27,13 @@ def role_of(scheduler: Any) -> str:
     return str(name) if name in (PREFILL, DECODE) else ""
 
 
+def ordered_queue(scheduler: Any) -> list[Any]:
+    """The queue that `SchedulerState.order` holds."""
+    if role_of(scheduler) == DECODE:
+        return scheduler.disagg_decode_prealloc_queue.queue  # type: ignore[no-any-return]
+    return scheduler.waiting_queue  # type: ignore[no-any-return]
+
+
 class PrefillOrder(QueueOrder):
     """A queue of a prefill server: by the same index, since what is served first here is decoded
     first there; arrivals, and what waits, are counted in prompt tokens.

@@ -10,7 +10,7 @@ from typing import Any
 
 from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback, metrics
-from sagesched.plugin.disaggregation import DECODE, PREFILL, role_of
+from sagesched.plugin.disaggregation import DECODE, PREFILL, ordered_queue, role_of
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState, state_of
@@ -49,7 +49,7 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
             state.order.enter(req, self.forward_ct, predicted, limit, wishes.opted_out)
     except Exception as error:
         fallback.report("enter", error)
-        state.failed(self.waiting_queue if role == PREFILL else queue)
+        state.failed(ordered_queue(self))
     if not known:
         metrics.count_ranked("prior" if predicted is None else "predicted")
     _note(state, req, wishes, predicted is not None, known, self.forward_ct)
@@ -60,9 +60,7 @@ def _queue_of(scheduler: Any, role: str) -> list[Any]:
     """Where SGLang puts a request that has come."""
     if role == PREFILL:
         return scheduler.disagg_prefill_bootstrap_queue.queue  # type: ignore[no-any-return]
-    if role == DECODE:
-        return scheduler.disagg_decode_prealloc_queue.queue  # type: ignore[no-any-return]
-    return scheduler.waiting_queue  # type: ignore[no-any-return]
+    return ordered_queue(scheduler)
 
 
 def _take_role(state: SchedulerState, role: str) -> None:
