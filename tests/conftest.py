@@ -28,6 +28,7 @@ All other files' tests share what they start, so one process runs them all."""
 LONGEST = (
     "test_server_operating.py",
     "test_server_modes.py",
+    "test_server_disaggregated.py",
     "test_server_equality.py",
     "test_server_workers.py",
     "test_balance_servers.py",
@@ -43,6 +44,7 @@ LONGEST = (
     "test_replay_calibrate.py",
     "test_replay_harness.py",
     "test_replay_field.py",
+    "test_replay_dp_attention.py",
     "test_plugin_verify.py",
     "test_scripts.py",
     "test_package.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,18 +87,30 @@ def request(
 
 
 @contextmanager
-def replaying(config: EngineConfig, hash_seed: int | None = None) -> Iterator[Any]:
-    """A function ``run(Job) -> RunResult`` that replays with that engine."""
+def replaying(
+    config: EngineConfig,
+    hash_seed: int | None = None,
+    prepare: Callable[[], None] | None = None,
+    run: Callable[[Job], Any] | None = None,
+) -> Iterator[Any]:
+    """A function ``run(Job) -> RunResult`` that replays with that engine.
+
+    Args:
+        config: the engine.
+        hash_seed: of the process.
+        prepare: called there before the scheduler is built; a function of a module.
+        run: what to do with a job there; by default replay it.
+    """
     context: Any = multiprocessing.get_context("spawn" if hash_seed is not None else "forkserver")
     if hash_seed is None:
         context.set_forkserver_preload(["sagesched.replay.preload"])
     with (
         pytest.MonkeyPatch.context() as patch,
-        ProcessPoolExecutor(1, context, initializer=_build, initargs=(config,)) as pool,
+        ProcessPoolExecutor(1, context, initializer=_build, initargs=(config, prepare)) as pool,
     ):
         if hash_seed is not None:  # a new process reads it when it starts
             patch.setenv("PYTHONHASHSEED", str(hash_seed))
-        yield lambda job: pool.submit(_run, job).result(timeout=240)
+        yield lambda job: pool.submit(run or run_job, job).result(timeout=240)
 
 
 def run_gittins(
@@ -111,14 +123,22 @@ def run_gittins(
     return found
 
 
-def _build(config: EngineConfig) -> None:
+def _build(config: EngineConfig, prepare: Callable[[], None] | None) -> None:
+    if prepare is not None:
+        prepare()
     from sagesched.replay.harness import Harness
 
     global _harness
     _harness = Harness(config)
 
 
-def _run(job: Job) -> RunResult:
+def harness() -> Any:
+    """The one of this process, where jobs are run."""
+    return _harness
+
+
+def run_job(job: Job) -> RunResult:
+    """Replay it, in the process that has the scheduler."""
     from sagesched.replay.predictors import make_predictions
 
     run, more = _harness.run, {"short_cut": job.short_cut}

@@ -293,13 +293,13 @@ def test_a_half_prefilled_prompt_waits_for_room_and_nobody_passes_it(state: Any)
         assert ours.went_on == 1
 
 
-def plain_scheduler(pp_size: int = 1) -> Any:
+def plain_scheduler(pp_size: int = 1, role: str = "null") -> Any:
     """As much of SGLang's ``Scheduler`` as is looked at, of a release and a mode with the seam."""
     return SimpleNamespace(
         is_hybrid_swa=False,
         tree_cache=SimpleNamespace(supports_mamba=lambda: False),
         spec_algorithm=SimpleNamespace(is_none=lambda: True),
-        server_args=SimpleNamespace(pp_size=pp_size),
+        server_args=SimpleNamespace(pp_size=pp_size, disaggregation_mode=role),
         model_config=SimpleNamespace(context_len=2048),
         get_prefill_adder_class=lambda: Stock,
     )
@@ -313,9 +313,12 @@ def test_a_forecast_is_the_default_where_it_can_be_in_force() -> None:
     assert make_memory(scheduler, Settings(), "gittins") is None
 
 
-@pytest.mark.parametrize("change", [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}, {"role": "decode"}],
+)
 def test_a_forecast_that_cannot_be_in_force_stops_the_server(change: dict[str, Any]) -> None:
-    scheduler = plain_scheduler(change.get("pp_size", 1))
+    scheduler = plain_scheduler(change.get("pp_size", 1), change.get("role", "null"))
     if "release" in change:
         del scheduler.get_prefill_adder_class
     policy = change.get("policy", "gittins")

@@ -174,7 +174,7 @@ SUPPORTED_ARGS = {
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"disaggregation_mode": "prefill"}, "--disaggregation-mode"),
+        ({"disaggregation_mode": "prefill", "pp_size": 2}, "--disaggregation-mode"),
         ({"grpc_mode": True}, "--grpc-mode"),
         ({"smg_grpc_mode": True}, "--smg-grpc-mode"),
     ],

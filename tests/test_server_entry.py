@@ -129,7 +129,11 @@ def test_a_broken_hook_stops_the_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "env", "said"),
     [
-        (["--disaggregation-mode", "prefill"], {}, "--disaggregation-mode: its queues are not"),
+        (
+            ["--disaggregation-mode", "decode", "--pp-size", "2"],
+            {},
+            "--disaggregation-mode with --pp-size above 1: not tested",
+        ),
         ([], {"SAGESCHED_DIAL": "fast"}, "SAGESCHED_DIAL='fast'"),
         ([], {"SAGESCHED_EMBEDDER": "oracle"}, "oracle"),
         (

@@ -33,7 +33,7 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
             "--grpc-mode, --smg-grpc-mode: that front end is not tested",
         ),
         (
-            args.disaggregation_mode != "null",
-            "--disaggregation-mode: its queues are not ordered by --schedule-policy",
+            args.disaggregation_mode != "null" and args.pp_size > 1,
+            "--disaggregation-mode with --pp-size above 1: not tested",
         ),
     ]

@@ -102,16 +102,8 @@ class QueueOrder:
             opted_out: rank it as if its index were the mean of the traffic, and never park it.
         """
         place = place_of(request)
-        fresh = place is None
         if place is None:
-            distribution = self._learn(predicted)
-            if predicted is None and limit is not None:
-                distribution = distribution.capped(max(1, limit))
-            place = Place(step, self._sequence, distribution, self.cost)
-            place.since = self._now(step)
-            place.opted_out = opted_out
-            self._sequence += 1
-            request._sagesched_place = place
+            place = self.expect(request, step, predicted, limit, opted_out)
         self._leave([request])  # preempted and requeued before anyone noticed that it had left
         if self._priority_sign:
             place.priority = self._class_of(request)
@@ -122,19 +114,39 @@ class QueueOrder:
             prompt,
             place.since,
             age=age,
-            cached_len=prompt if place.parked_at >= 0 else 0,
+            cached_len=prompt if place.parked_at >= 0 or place.prefilled else 0,
             priority=place.priority,
         )
         place.backlog = self._to_come(place, age, prompt)
         self._backlog += place.backlog
         self._requests[place.handle] = request
-        if fresh:
-            self._anchor.saw(place.mean, self._engine.log_index(place.handle))
+        if place.seen_by is not self._anchor:
+            place.seen_by = self._anchor
+            self._anchor.saw(self._service(place, prompt), self._engine.log_index(place.handle))
         if place.opted_out:
             self._opted_out[place.handle] = request
             self._level([place.handle], self.keys)
         if place.overdue and place.parked_at >= 0:  # another order had it in a hurry
             self.hurry(request)
+
+    def expect(
+        self,
+        request: Any,
+        step: int,
+        predicted: LengthDistribution | None,
+        limit: int | None = None,
+        opted_out: bool = False,
+    ) -> Place:
+        """Note a place on a request that will `enter` later; arguments as there."""
+        distribution = self._learn(predicted)
+        if predicted is None and limit is not None:
+            distribution = distribution.capped(max(1, limit))
+        place = Place(step, self._sequence, distribution, self.cost)
+        place.since = self._now(step)
+        place.opted_out = opted_out
+        self._sequence += 1
+        request._sagesched_place = place
+        return place
 
     def settle(self, queue: list[Any]) -> None:
         """Drop whoever left the queue since the last call; O(1) when nobody did.
@@ -256,6 +268,10 @@ class QueueOrder:
     def _size(self, request: Any) -> tuple[int, int]:
         """Age and prompt, tokens, that it is ranked with."""
         return len(request.output_ids), len(request.origin_input_ids)
+
+    def _service(self, place: Place, prompt: int) -> float:
+        """What a request is to take of the engine, in the unit of `_to_come`."""
+        return place.mean
 
     def _to_come(self, place: Place, age: int, prompt: int) -> int:
         """What a request adds to the backlog, tokens."""

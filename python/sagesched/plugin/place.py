@@ -34,6 +34,8 @@ class Place:
         backlog: tokens it still adds to the queue's backlog.
         matched_in_pass: when its radix-cache hit was looked up last.
         parks: how often it was parked.
+        prefilled: its prompt is computed elsewhere (prefill/decode disaggregation).
+        seen_by: the order's anchor that has been told of it.
         shared: prompt tokens that were in the radix cache when it was admitted.
         parked_at: when it was parked, seconds on a ``SharedClock``; -1 while it is not.
         overdue: it has been parked for as long as it may be: goes first, is not parked again.
@@ -56,7 +58,9 @@ class Place:
         "parked_at",
         "parks",
         "passed_at",
+        "prefilled",
         "priority",
+        "seen_by",
         "sequence",
         "shared",
         "since",
@@ -78,6 +82,8 @@ class Place:
         self.matched_in_pass = NEVER
         self.parks = 0
         self.passed_at = -1
+        self.prefilled = False
+        self.seen_by: Any = None
         self.shared = 0
         self.parked_at = -1.0
         self.overdue = False

@@ -18,6 +18,7 @@ from sagesched.plugin import fallback, metrics
 from sagesched.plugin.calibration import Calibration
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.departures import Departures
+from sagesched.plugin.disaggregation import PREFILL
 from sagesched.plugin.memory import Memory
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
@@ -46,12 +47,16 @@ class SchedulerState:
             shadow, or stock order that was switched to at run time.
         preempts: whether SGLang itself preempts running requests, for others of a better class.
         checksum: of what was decided; None unless asked for.
+        role: of ``--disaggregation-mode``, on whose queue the order is; empty without.
+        bootstrap: of a prefill server, the order in which requests get what a transfer needs before
+            they wait to be computed; None elsewhere, and after an error.
         clock: seconds on which all ranks agree.
         memory: what is kept free for the running batch; None where SGLang's own reserve is.
         watch: what is counted of it.
         order: the order, None while the policy is off after errors.
         parking: None where running requests do not give way.
         whatif: while looking on, what the order would do; None when in force.
+        taken_tokens: prompt tokens that were given KV memory by a decode server.
         failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart, or until
             it is switched on again.
     """
@@ -64,22 +69,31 @@ class SchedulerState:
     in_force: bool = True
     preempts: bool = False
     checksum: OrderChecksum | None = None
+    role: str = ""
     clock: SharedClock = field(default_factory=SharedClock)
     memory: Memory | None = None
     watch: Watch = field(default_factory=Watch)
     order: QueueOrder | None = field(init=False)
+    bootstrap: QueueOrder | None = field(init=False, default=None)
     parking: Parking | None = field(init=False)
     whatif: WhatIf | None = field(init=False, default=None)
     failures: int = 0
+    taken_tokens: int = 0
 
     def __post_init__(self) -> None:
-        self.order = self.make_order(self.dial)
+        self.take_role(self.role)
         self._equip()
 
     @property
     def predicts(self) -> bool:
         """Whether predicted lengths have a say, and a model of the engine can be played."""
         return predicts(self.policy)
+
+    def take_role(self, role: str) -> None:
+        """Order the queue of that role of a disaggregated server, idle now."""
+        self.role = role
+        self.order = self.make_order(self.dial)
+        self.bootstrap = self.make_order(self.dial) if role == PREFILL else None
 
     def failed(self, queue: list[Any]) -> None:
         """After an error of ours: arrival order now, a fresh start or off next."""
@@ -104,8 +118,9 @@ class SchedulerState:
         """
         if dial is not None:
             self.dial = dial
-            if self.order is not None:
-                self.order.set_dial(dial)
+            for order in (self.order, self.bootstrap):
+                if order is not None:
+                    order.set_dial(dial)
             if self.parking is not None and (fresh := self.make_parking(dial)) is not None:
                 self.parking.limits = fresh.limits
         before, self.in_force = self.in_force, self.in_force if in_force is None else in_force

@@ -12,6 +12,7 @@ from typing import Any
 
 from sagesched.plugin import fallback
 from sagesched.plugin.control import OURS, ControlError, read_change
+from sagesched.plugin.disaggregation import ordered_queue
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.state import SchedulerState, state_of
 
@@ -30,13 +31,15 @@ def set_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kw
         change = read_change(asked)
         if change.in_force and change.policy != state.policy:
             raise ControlError(f"this server was started with {state.policy}, not {change.policy}")
-        state.switch(self.waiting_queue, in_force=change.in_force, dial=change.dial)
+        state.switch(ordered_queue(self), in_force=change.in_force, dial=change.dial)
+        if state.bootstrap is not None and not state.in_force:
+            state.bootstrap.rest(self.disagg_prefill_bootstrap_queue.queue)
     except ControlError as error:
         logger.warning("sagesched: nothing was changed: %s", error)
         return SetInternalStateReqOutput(updated=False)
     except Exception as error:
         fallback.report("switch", error)
-        state.failed(self.waiting_queue)
+        state.failed(ordered_queue(self))
         return SetInternalStateReqOutput(updated=False)
     logger.info("sagesched: switched at run time: %s", state.describe())
     return SetInternalStateReqOutput(updated=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from sagesched.plugin import fallback, metrics
+from sagesched.plugin.disaggregation import PREFILL
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.state import TokenizerState, state_of
 
@@ -21,7 +22,7 @@ async def handle_batch_output(original: Any, self: Any, recv_obj: Any, *rest: An
     state: TokenizerState | None = state_of(self)
     if state is not None:
         try:
-            _learn_finished(state, recv_obj)
+            _learn_finished(state, recv_obj, _only_prefills(self))
         except Exception as error:
             fallback.report("outcome", error)
     return result
@@ -43,7 +44,24 @@ def handle_abort_req(original: Any, self: Any, recv_obj: Any, *rest: Any) -> Any
     return original(self, recv_obj, *rest)
 
 
-def _learn_finished(state: TokenizerState, output: Any) -> None:
+def _only_prefills(manager: Any) -> bool:
+    """Whether outputs go on elsewhere, after their first token."""
+    mode = getattr(manager, "disaggregation_mode", None)
+    return getattr(mode, "value", "") == PREFILL
+
+
+def end(state: TokenizerState, rid: str, tokens: int, reason: Any, elsewhere: bool) -> None:
+    """An output has ended here; where others go on with it (a prefill server, whose limit is one
+    token) that says nothing of its length, but for one that stops at once."""
+    state.progress.end(rid)
+    stopped = reason.get("type") == "stop"
+    if elsewhere and not stopped:
+        state.service.forget(rid)
+    else:
+        state.service.finish(rid, tokens, stopped)
+
+
+def _learn_finished(state: TokenizerState, output: Any, elsewhere: bool) -> None:
     lengths = getattr(output, "completion_tokens", None)
     if lengths is None:  # an embedding model's output
         return
@@ -51,9 +69,8 @@ def _learn_finished(state: TokenizerState, output: Any) -> None:
     for rid, reason, tokens in zip(output.rids, output.finished_reasons, lengths, strict=False):
         if reason is not None:
             ended = True
-            state.progress.end(rid)
-            state.service.finish(rid, int(tokens), reason.get("type") == "stop")
-            _compare(state, rid, int(tokens), reason)
+            end(state, rid, int(tokens), reason, elsewhere)
+            _compare(state, rid, int(tokens), {} if elsewhere else reason)
         elif state.progress.has_doubled(rid, tokens):
             state.service.progress(rid, int(tokens))
     if ended:

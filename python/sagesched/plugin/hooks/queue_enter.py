@@ -10,6 +10,7 @@ from typing import Any
 
 from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback, metrics
+from sagesched.plugin.disaggregation import DECODE, PREFILL, ordered_queue, role_of
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState, state_of
@@ -20,6 +21,7 @@ from sagesched.plugin.wire import Wishes, detach, detach_wishes, strip
 @timed
 def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
     """Let SGLang queue the request, then give it its place in our order."""
+    limit = getattr(req.sampling_params, "max_new_tokens", None)  # a prefill server makes it 1
     result = original(self, req, *args, **kwargs)
     state: SchedulerState | None = state_of(self.policy)
     if state is None:
@@ -27,19 +29,27 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
     if state.order is None:
         strip(req.sampling_params)
         return result
-    if not (self.waiting_queue and self.waiting_queue[-1] is req):
-        return result  # SGLang turned it away
+    if state.role != (role := role_of(self)):
+        _take_role(state, role)
     known = place_of(req) is not None
+    queue = _queue_of(self, role)
+    if not queue or not (queue[-1] is req or getattr(queue[-1], "req", None) is req):
+        if known and role == DECODE:
+            _comes_back(state, self.disagg_decode_prealloc_queue.retracted_queue)
+            _note(state, req, Wishes(), False, known, self.forward_ct)
+        return result  # SGLang turned it away, or keeps its KV elsewhere
     wishes = Wishes() if known else _wishes(req)
     if wishes.sent_s is not None:
         state.clock.saw(wishes.sent_s, self.forward_ct)
     predicted = None if known else _prediction(state, req)
     try:
-        limit = req.sampling_params.max_new_tokens
-        state.order.enter(req, self.forward_ct, predicted, limit, wishes.opted_out)
+        if role:
+            _enter(state, queue[-1], req, self.forward_ct, predicted, limit, wishes)
+        else:
+            state.order.enter(req, self.forward_ct, predicted, limit, wishes.opted_out)
     except Exception as error:
         fallback.report("enter", error)
-        state.failed(self.waiting_queue)
+        state.failed(ordered_queue(self))
     if not known:
         metrics.count_ranked("prior" if predicted is None else "predicted")
     _note(state, req, wishes, predicted is not None, known, self.forward_ct)
@@ -56,6 +66,53 @@ def _waits_again(state: SchedulerState, req: Any, step: int) -> None:
             state.parking.retracted(req, state.clock.at(step))
     except Exception as error:
         fallback.report("retracted", error)
+
+
+def _queue_of(scheduler: Any, role: str) -> list[Any]:
+    """Where SGLang puts a request that has come."""
+    if role == PREFILL:
+        return scheduler.disagg_prefill_bootstrap_queue.queue  # type: ignore[no-any-return]
+    return ordered_queue(scheduler)
+
+
+def _take_role(state: SchedulerState, role: str) -> None:
+    """A disaggregated server was switched from prefill to decode, or back."""
+    try:
+        state.take_role(role)
+    except Exception as error:
+        fallback.report("role", error)
+        state.failed([])
+
+
+def _enter(
+    state: SchedulerState,
+    entry: Any,
+    req: Any,
+    step: int,
+    predicted: LengthDistribution | None,
+    limit: int | None,
+    wishes: Wishes,
+) -> None:
+    """Of a disaggregated server; ``entry`` is the request, or what stands for it in the queue."""
+    assert state.order is not None
+    if place_of(req) is None:
+        place = state.order.expect(req, step, predicted, limit, wishes.opted_out)
+        place.prefilled = state.role == DECODE
+        entry._sagesched_place = place
+    order = state.bootstrap if state.role == PREFILL else state.order
+    if order is not None:
+        order.enter(entry, step, None)
+
+
+def _comes_back(state: SchedulerState, retracted: list[Any]) -> None:
+    """A decode server resumes those before it takes others, in this order."""
+    if not (state.in_force and state.predicts and state.order is not None):
+        return
+    try:
+        if all(place_of(request) is not None for request in retracted):
+            retracted[:] = [request for _, request in state.order.worst_first(retracted)[::-1]]
+    except Exception as error:
+        fallback.report("retraction", error)
 
 
 def _note(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sagesched.plugin import fallback
+from sagesched.plugin.disaggregation import DECODE
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.releases import match_prefix
 from sagesched.plugin.state import SchedulerState, state_of
@@ -26,7 +27,7 @@ def calc_priority(
 ) -> Any:
     """Stock fcfs first (it keeps its own books), then our order on top of it, or beside it."""
     state: SchedulerState | None = state_of(self)
-    if state is None or state.order is None:
+    if state is None or state.order is None or state.role == DECODE:
         return original(self, waiting_queue, running_batch, *args, **kwargs)
     with _without_classes(self) if state.in_force else contextlib.nullcontext():
         result = original(self, waiting_queue, running_batch, *args, **kwargs)
@@ -35,7 +36,7 @@ def calc_priority(
     places = max(0, free) + SPARE_PLACES
     try:
         if state.in_force:
-            state.order.rank(waiting_queue, places, _prefix_lookup(self.tree_cache), len(running))
+            state.order.rank(waiting_queue, places, prefix_lookup(self.tree_cache), len(running))
             first = waiting_queue[0] if waiting_queue else None
             if state.checksum is not None:
                 state.checksum.note(state.order.front, running)
@@ -68,7 +69,7 @@ def _without_classes(policy: Any) -> Iterator[None]:
         policy.enable_priority_scheduling = enabled
 
 
-def _prefix_lookup(tree_cache: Any) -> Any:
+def prefix_lookup(tree_cache: Any) -> Any:
     """How to look up a request's radix-cache hit of now, in tokens."""
     if getattr(tree_cache, "disable", True):
         return lambda request: 0

@@ -7,14 +7,16 @@ The scheduler's loop waits meanwhile, so it waits for a tenth of the deadline at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 from sagesched.plugin import fallback, metrics
+from sagesched.plugin.disaggregation import PREFILL, role_of
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.hooks import tokenizer_start
+from sagesched.plugin.hooks.outcome import end
 from sagesched.plugin.hooks.predict_request import predict
 from sagesched.plugin.settings import POLICY
 from sagesched.plugin.state import STATE, TokenizerState, state_of
@@ -31,12 +33,14 @@ class RustState:
         entry: what the functions for its manager read there.
         loop: an event loop that runs while requests are predicted.
         produced: tokens of each request that has come so far.
+        only_prefills: whether outputs go on elsewhere, after their first token.
     """
 
     tokenizer: TokenizerState
     entry: Any
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     produced: dict[str, int] = field(default_factory=dict)
+    only_prefills: Callable[[], bool] = bool
 
     def predict(self, received: list[Any]) -> None:
         """Predict for all that are requests for text; what they carried in its place is dropped."""
@@ -61,8 +65,7 @@ class RustState:
             if reason is not None:
                 ended = True
                 del self.produced[rid]
-                self.tokenizer.progress.end(rid)
-                self.tokenizer.service.finish(rid, tokens, reason.get("type") == "stop")
+                end(self.tokenizer, rid, tokens, reason, self.only_prefills())
             elif self.tokenizer.progress.has_doubled(rid, tokens):
                 self.tokenizer.service.progress(rid, tokens)
         if ended:
@@ -92,7 +95,9 @@ def maybe_init_rust_server(original: Any, self: Any, *args: Any, **kwargs: Any) 
         server_args=self.server_args,
         tokenizer=getattr(self, "tokenizer", None),
     )
-    setattr(server, STATE, RustState(tokenizer_start.make_state(settings, entry), entry))
+    made = tokenizer_start.make_state(settings, entry)
+    rust = RustState(made, entry, only_prefills=lambda: role_of(self) == PREFILL)
+    setattr(server, STATE, rust)
     return result
 
 

@@ -12,6 +12,7 @@ from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import metrics
 from sagesched.plugin.adder import adder_class, can_reserve
 from sagesched.plugin.checksum import OrderChecksum
+from sagesched.plugin.disaggregation import DECODE, PREFILL, PrefillOrder, role_of
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.larry import LarryOrder
@@ -31,7 +32,7 @@ from sagesched.plugin.settings import (
     predicts,
     read_settings,
 )
-from sagesched.plugin.state import STATE, SchedulerState
+from sagesched.plugin.state import STATE, SchedulerState, state_of
 from sagesched.plugin.timing import spent
 from sagesched.plugin.watch import Watch
 from sagesched.predict.defaults import cold_start_pmf
@@ -63,6 +64,7 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         memory=_memory(self, settings, policy),
         preempts=self.enable_priority_preemption,
         checksum=OrderChecksum() if settings.debug_order else None,
+        role=role_of(self),
     )
     setattr(self.policy, STATE, state)
     self.__dict__.pop("get_prefill_adder_class", None)  # ours, of a replay's run before
@@ -85,7 +87,13 @@ def _gittins(scheduler: Any, settings: Settings) -> tuple[Callable[[float], Queu
     grid = LengthGrid(scheduler.model_config.context_len)
     prior = LengthDistribution(grid, cold_start_pmf(grid))
     sign = _priority_sign(scheduler)
-    return lambda dial: QueueOrder(prior, cost, dial, slots, sign), str(cost)
+
+    def make(dial: float) -> QueueOrder:
+        if role_of(scheduler) == PREFILL:
+            return PrefillOrder(prior, cost, dial, lambda: _processed_tokens(scheduler), sign)
+        return QueueOrder(prior, cost, dial, slots, sign)
+
+    return make, str(cost)
 
 
 def _larry(scheduler: Any, settings: Settings) -> tuple[Callable[[float], QueueOrder], str]:
@@ -98,11 +106,19 @@ def _larry(scheduler: Any, settings: Settings) -> tuple[Callable[[float], QueueO
         return float(1.0 - (free + evictable) / pool)
 
     def processed_tokens() -> int:
-        return int(scheduler.processed_tokens_counter)
+        if role_of(scheduler) == DECODE:  # computed elsewhere for this server
+            state = state_of(scheduler.policy)
+            return 0 if state is None else int(state.taken_tokens)
+        return _processed_tokens(scheduler)
 
     sign = _priority_sign(scheduler)
     kv_use(), processed_tokens()  # a scheduler that has not got them is refused now
     return lambda dial: LarryOrder(dial, kv_use, processed_tokens, sign), "predicting nothing"
+
+
+def _processed_tokens(scheduler: Any) -> int:
+    """Prompt tokens it has computed."""
+    return int(scheduler.processed_tokens_counter)
 
 
 def _priority_sign(scheduler: Any) -> int:
@@ -121,8 +137,8 @@ def _is_first_rank() -> bool:
 
 def _parking(scheduler: Any, settings: Settings, dial: float) -> Parking | None:
     """Running requests give way only where a resume is cheap and the radix tree keeps KV."""
-    if scheduler.enable_priority_scheduling:  # there SGLang preempts, and its classes come first
-        return None
+    if scheduler.enable_priority_scheduling or role_of(scheduler):
+        return None  # SGLang preempts, and its classes come first; other queues are ordered
     cache = scheduler.tree_cache
     pays = (
         settings.parked_s > 0
@@ -131,6 +147,7 @@ def _parking(scheduler: Any, settings: Settings, dial: float) -> Parking | None:
         and not getattr(cache, "disable", True)
         and not cache.supports_mamba()
         and scheduler.spec_algorithm.is_none()
+        and not scheduler.enable_lora  # whoever waits may have no place for its adapter
         and scheduler.server_args.pp_size == 1
     )
     if not pays:
@@ -152,9 +169,9 @@ def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:
             return None
         raise NotInForceError(
             "SAGESCHED_ADMISSION=forecast needs --schedule-policy gittins, SGLang 0.5.23, one "
-            "plain pool of KV memory (no sliding window, no Mamba), no speculative decoding and "
-            "--pp-size 1. Leave it out: requests are then admitted by SGLang's own rule, in our "
-            "order."
+            "plain pool of KV memory (no sliding window, no Mamba), no speculative decoding, no "
+            "--disaggregation-mode and --pp-size 1. Leave it out: requests are then admitted by "
+            "SGLang's own rule, in our order."
         )
     return Memory(LengthGrid(scheduler.model_config.context_len))
 
@@ -166,6 +183,7 @@ def _reserves(scheduler: Any) -> bool:
         and not scheduler.is_hybrid_swa
         and not scheduler.tree_cache.supports_mamba()
         and scheduler.spec_algorithm.is_none()
+        and not role_of(scheduler)
         and scheduler.server_args.pp_size == 1
     )
 
