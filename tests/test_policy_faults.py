@@ -27,6 +27,10 @@ PLACES = (
     "sagesched.plugin.parking.Parking.victims",
     "sagesched.plugin.parking.Parking.park",
     "sagesched.plugin.parking.Parking.hurry",
+    "sagesched.plugin.parking.Parking.retracted",
+    "sagesched.plugin.memory.Memory.start",
+    "sagesched.plugin.memory.Memory.more_for",
+    "sagesched.plugin.memory.Memory.join",
     "sagesched.plugin.hooks.admission.release_to_tree",
     "sagesched.plugin.hooks.queue_enter.detach",
     "sagesched.plugin.hooks.retraction.gittins_index",
@@ -80,7 +84,8 @@ def run(path, error, first, every):
     causes.clear()
     try:
         result = harness.run(workload.requests(seed=3, rate_rps=8.0), policy="gittins",
-                             settings={"dial": 3.0}, step_time=preset("llama-3.1-8b", "h100"),
+                             settings={"dial": 3.0, "forecast": float("memory" in path)},
+                             step_time=preset("llama-3.1-8b", "h100"),
                              predictions=Law(workload, harness.grid))
     finally:
         if path:

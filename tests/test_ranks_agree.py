@@ -33,7 +33,7 @@ from sagesched.replay.presets import preset
 from sagesched.replay.run import Run
 
 harness = Harness(EngineConfig(pool_tokens=16_000, max_running=16, mixed=True, context=4096))
-workload = GeneratedWorkload("hetero", 5_400)
+workload = GeneratedWorkload("hetero", 6_000)
 decisions, samples, steps = hashlib.sha256(), [], 0
 stock = Run.forward
 
