@@ -18,7 +18,10 @@ def create_receiver_and_enqueue(
     """The only place where an entry of the queue is made."""
     entry = original(self, req, *args, **kwargs)
     if state_of(self.scheduler.policy) is not None:
-        dress(entry)
+        try:
+            dress(entry)
+        except Exception as error:
+            fallback.report("enter", error)
     return entry
 
 
@@ -47,8 +50,8 @@ def pop_preallocated(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any
 
 def _rank(queue: Any, state: SchedulerState, running: list[Any]) -> None:
     assert state.order is not None
-    places = queue.req_to_token_pool.available_size() + SPARE_PLACES
     try:
+        places = queue.req_to_token_pool.available_size() + SPARE_PLACES
         if state.in_force:
             state.order.rank(queue.queue, places, _nothing_to_prefill, len(running))
             first = queue.queue[0]
