@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from sagesched.plugin.dispatch_query import is_idle, query_of
 from sagesched.plugin.dispatch_start import is_predicting
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hooks.balance_dispatch import from_str
-from sagesched.plugin.ledger import UNDER_WAY_S, Ledger
+from sagesched.plugin.ledger import MOST_TOLD, UNDER_WAY_S, Ledger
 from sagesched.plugin.pulse import STALLED_S, Pulse
 from sagesched.plugin.state import GIVE_UP_AFTER
 from sagesched.plugin.wire import PRIVATE_KEY, attach, grid_of_bins, peek
@@ -48,6 +49,8 @@ class Load:
         }
         self.num_running_reqs = self.core["num_running_reqs"]
         self.num_waiting_reqs = self.core["num_waiting_reqs"]
+        self.num_waiting_uncached_tokens = self.core["num_waiting_uncached_tokens"]
+        self.num_used_tokens = self.core["num_used_tokens"]
 
     def to_dict(self, include: set[str]) -> dict[str, float]:
         assert include == {"core"}
@@ -73,7 +76,7 @@ class Stage:
                 total_tokens=[0] * replicas,
                 update_budget=lambda loads: None,
             ),
-            load_snapshot_reader=SimpleNamespace(read_all=lambda: self.loads),
+            load_snapshot_reader=SimpleNamespace(read_all=lambda: self.loads, read=self.read),
             _refresh_active_workers=lambda: None,
             dispatching_with_trace=lambda request: self.dispatch(request),
         )
@@ -89,6 +92,10 @@ class Stage:
         )
         self.dispatch.check()
 
+    def read(self, rank: int) -> Load | None:
+        """The last report of one."""
+        return next((load for load in self.loads if load.dp_rank == rank), None)
+
     def _send(self, worker: int, request: Any) -> None:
         if worker in self.unreachable | self.breaks_on_send:
             raise Unreachable
@@ -99,6 +106,14 @@ class Stage:
         self.now_s += after_s
         self.loads = list(loads)
         self.dispatch.turn()
+
+
+@dataclass(frozen=True)
+class AbortReq:
+    """As much of SGLang's as is looked at."""
+
+    rid: str
+    abort_all: bool
 
 
 class Broken(Chooser):
@@ -124,7 +139,7 @@ class Broken(Chooser):
     def observe(self, index: int, load: Any) -> None:
         self._maybe("observe")
 
-    def set_health(self, index: int, ok: bool) -> None:
+    def set_health(self, index: int, ok: bool, *, keeps_cache: bool = False) -> None:
         self._maybe("set_health")
 
 
@@ -227,13 +242,13 @@ def test_requests_of_a_replica_that_is_gone_fail_and_no_others() -> None:
     stage.report(Load(1, time.time() + 1, num_running_reqs=len(there)))
     stage.unreachable.add(1)
     stage.report()  # no request comes meanwhile
-    assert stage.failed == there
+    assert stage.failed == there[::-1]
     assert (stage.controller.dp_active, stage.controller.status) == ([True, False, True],) * 2
     for i in range(9):
         stage.dispatch(request(f"later{i}"))
     assert {index for index, _ in stage.sent[9:]} == {0, 2}
     stage.dispatch(request("named", routed_dp_rank=1))
-    assert stage.failed == [*there, "named"]
+    assert stage.failed == [*there[::-1], "named"]
 
 
 def test_what_was_sent_after_its_last_report_goes_to_others() -> None:
@@ -253,6 +268,7 @@ def test_what_was_sent_after_its_last_report_goes_to_others() -> None:
 
 def test_one_that_cannot_be_sent_again_is_told_and_the_others_go_on() -> None:
     stage = Stage()
+    stage.report(*(Load(i, time.time()) for i in range(3)))
     for i in range(9):
         stage.dispatch(request(f"r{i}"))
     send = stage.dispatch
@@ -286,6 +302,80 @@ def test_a_request_that_meets_the_end_of_a_replica_goes_to_another_one() -> None
     stage.dispatch(request("r"))
     assert stage.sent == [(2, "r")]
     assert stage.failed == []
+
+
+def test_what_its_last_report_knows_of_is_not_run_twice() -> None:
+    """Also where nobody has looked at that report before the replica died."""
+    stage = Stage()
+    stage.report(*(Load(i, time.time()) for i in range(3)))
+    for i in range(9):
+        stage.dispatch(request(f"r{i}"))
+    there = [rid for index, rid in stage.sent if index == 1]
+    stage.loads = [Load(1, time.time() + 1)]
+    stage.unreachable.add(1)
+    stage.dispatch.check()
+    assert sorted(stage.failed) == there
+    assert len(stage.sent) == 9
+
+
+def test_where_its_last_report_cannot_be_read_nothing_is_run_twice() -> None:
+    stage = Stage()
+    for i in range(9):
+        stage.dispatch(request(f"r{i}"))
+    stage.unreachable.add(1)
+    stage.dispatch.check()
+    assert sorted(stage.failed) == [rid for index, rid in stage.sent if index == 1]
+    assert len(stage.sent) == 9
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_whom_nobody_waits_for_is_not_run_again(every: bool) -> None:
+    stage = Stage()
+    stage.report(*(Load(i, time.time()) for i in range(3)))
+    for i in range(9):
+        stage.dispatch(request(f"r{i}"))
+    there = [rid for index, rid in stage.sent if index == 1]
+    stage.dispatch.told(AbortReq("" if every else there[0], every))
+    stage.unreachable.add(1)
+    stage.dispatch.check()
+    assert [rid for _, rid in stage.sent[9:]] == ([] if every else there[1:])
+    assert sorted(stage.failed) == (there if every else there[:1])
+
+
+def test_a_replica_that_stalls_keeps_its_cache_and_one_that_is_gone_does_not() -> None:
+    stage = Stage()
+    ids = list(range(640))
+    stage.report(*(Load(i, 1.0) for i in range(3)))
+    stage.dispatch(request("first", input_ids=ids))
+    ((home, _),) = stage.sent
+    for second in range(2, int(STALLED_S) + 4):
+        stage.report(*(Load(i, 1.0 if i == home else second) for i in range(3)))
+    stage.report(*(Load(i, 99.0) for i in range(3)))
+    stage.dispatch(request("again", input_ids=[*ids, 7]))
+    assert stage.sent[-1][0] == home
+
+
+def test_who_reports_rarely_is_not_stalled() -> None:
+    pulse = Pulse(2, 0.0)
+    for now_s in range(4, 40, 4):
+        pulse.heard(0, now_s, now_s)
+        pulse.heard(1, now_s, now_s)
+    pulse.heard(1, 45.0, 45.0)
+    assert pulse.fit(45.0) == [True, True]
+    assert pulse.fit(36.0 + 12.1) == [False, True]
+
+
+def test_a_lost_replica_s_requests_are_told_of_in_portions_the_latest_first() -> None:
+    failed: list[str] = []
+    book = Ledger(1, lambda rid, worker: failed.append(rid))
+    for i in range(3 * MOST_TOLD):
+        book.sent(0, request(f"r{i}"), float(i))
+    book.reported(0, False, 1e9)
+    assert book.lost(0) == (3 * MOST_TOLD, [])
+    assert failed == [f"r{i}" for i in range(3 * MOST_TOLD - 1, 2 * MOST_TOLD - 1, -1)]
+    for _ in range(3):
+        book.tell()
+    assert len(failed) == 3 * MOST_TOLD
 
 
 def test_without_any_replica_requests_are_refused() -> None:
@@ -383,6 +473,8 @@ def test_the_ledger_is_bounded() -> None:
 def test_a_replica_with_a_request_anywhere_is_not_idle() -> None:
     assert is_idle(Load(0, 1.0))
     assert not is_idle(Load(0, 1.0, num_running_reqs=1))
+    assert not is_idle(Load(0, 1.0, num_waiting_uncached_tokens=9000))  # a prompt in chunks
+    assert not is_idle(Load(0, 1.0, num_used_tokens=512))
     load = Load(0, 1.0)
     load.queues = SimpleNamespace(grammar=1, paused=0, retracted=0)  # type: ignore[assignment]
     assert not is_idle(load)

@@ -51,8 +51,15 @@ class Chooser(ABC):
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """What a replica reports; a report that is not newer than the last is ignored."""
 
-    def set_health(self, index: int, ok: bool) -> None:
-        """A replica that is not healthy gets no requests."""
+    def set_health(self, index: int, ok: bool, *, keeps_cache: bool = False) -> None:
+        """A replica that is not healthy gets no requests.
+
+        Args:
+            index: of the replica.
+            ok: whether it is healthy.
+            keeps_cache: whether it will have what it had cached when it is healthy again; one that
+                was started anew has nothing.
+        """
         self._healthy[index] = ok
 
     def resize(self, replicas: int) -> None:

@@ -33,10 +33,10 @@ class Prefixed(Counted):
         """Into the books."""
         self._report(index, load)
 
-    def set_health(self, index: int, ok: bool) -> None:
-        """What an unhealthy replica had cached is forgotten."""
+    def set_health(self, index: int, ok: bool, *, keeps_cache: bool = False) -> None:
+        """What an unhealthy replica had cached is forgotten, unless it keeps it."""
         super().set_health(index, ok)
-        if not ok:
+        if not (ok or keeps_cache):
             self._table.forget(index)
             self._asked = None
 

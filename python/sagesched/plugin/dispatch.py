@@ -99,6 +99,16 @@ class Dispatch:
         if self._clock() - self._looked_s >= LOOK_S:
             self.check()
             self._look()
+            self._ledger.tell()
+
+    def told(self, message: Any) -> None:
+        """A control message passes by: whom it aborts, nobody waits for."""
+        if type(message).__name__ != "AbortReq":
+            return
+        try:
+            self._ledger.aborted(str(message.rid), bool(message.abort_all))
+        except Exception as error:
+            self._failed("balance-abort", error)
 
     def check(self) -> None:
         """Find out whose process is gone, before anything is sent that would wait for it."""
@@ -123,7 +133,10 @@ class Dispatch:
             loads = self._controller.load_snapshot_reader.read_all()
             self._controller.dp_budget.update_budget(loads)
             for load in loads:
-                self._read(load, now_s)
+                try:
+                    self._read(load, now_s)
+                except Exception as error:
+                    self._failed("balance-report", error)
             self._set_fit(self.pulse.fit(now_s))
         except Exception as error:
             self._failed("balance-reports", error)
@@ -167,7 +180,8 @@ class Dispatch:
         try:
             self._send(self._controller.workers[index], request)
         except Unreachable:
-            self._lost(index)
+            if self._connected[index]:
+                self._lost(index)
             return False
         try:
             self._ledger.sent(index, request, sent_s)
@@ -193,7 +207,7 @@ class Dispatch:
                     "sagesched: replica %d %s and gets %s requests",
                     *(index, says, "new" if ok else "no more"),
                 )
-            self._chooser.set_health(index, ok)
+            self._chooser.set_health(index, ok, keeps_cache=not self.pulse.gone[index])
 
     def _lost(self, index: int) -> None:
         """Its scheduler process is gone: nothing more is sent there, not even control messages."""
@@ -201,6 +215,7 @@ class Dispatch:
         self.pulse.lost(index)
         controller.dp_active[index] = controller.status[index] = False
         controller._refresh_active_workers()
+        self._hear_last(index)
         failed, again = self._ledger.lost(index)
         dispatch_metrics.count_lost(failed)
         logger.error(
@@ -219,6 +234,14 @@ class Dispatch:
             except Exception as error:
                 self._failed("balance-again", error)
                 self._ledger.refuse(request)
+
+    def _hear_last(self, index: int) -> None:
+        """What it took up by its last report must not run a second time under the same id."""
+        try:
+            load = self._controller.load_snapshot_reader.read(index)
+            self._ledger.reported(index, False, load.timestamp)
+        except Exception:  # none was written, or it died while it wrote
+            self._ledger.taken_up(index)
 
     def _failed(self, cause: str, error: BaseException) -> None:
         fallback.report(cause, error)

@@ -35,7 +35,11 @@ def prompt_tokens(request: Any) -> int:
 
 
 def is_idle(load: Any) -> bool:
-    """Whether a ``LoadSnapshot`` says that its replica has no request at all."""
+    """Whether a ``LoadSnapshot`` says that its replica has no request at all.
+
+    One whose prompt is computed in chunks is neither running nor waiting, but holds KV memory.
+    """
     queues = load.queues
     apart = 0 if queues is None else queues.grammar + queues.paused + queues.retracted
-    return not (load.num_running_reqs or load.num_waiting_reqs or apart)
+    requests = load.num_running_reqs + load.num_waiting_reqs + apart
+    return not (requests or load.num_waiting_uncached_tokens or load.num_used_tokens)

@@ -31,7 +31,7 @@ NEEDED = (
     "workers",
 )
 """What we rely on in the controller beside the hooks."""
-LOST = "The replica that had this request is gone; it may be sent again."
+LOST = "The replica that had this request is gone; send it again, under a new id."
 logger = logging.getLogger("sagesched")
 
 

@@ -15,10 +15,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, NamedTuple
 
-MOST_OPEN = 65_536
+MOST_OPEN = 16_384
 """Entries of a replica; beyond it the oldest are taken for ended."""
 MOST_WHOLE = 1024
 """Requests of a replica that are kept whole."""
+MOST_TOLD = 256
+"""Failures that are told at once: most of a lost replica's entries have ended, and whoever hears of
+them serves others, too."""
 UNDER_WAY_S = 1.0
 """A request may be that long on its way to a replica that reports itself idle."""
 
@@ -60,6 +63,7 @@ class Ledger:
         self._whole: list[dict[str, Any]] = [{} for _ in range(replicas)]
         self._where: dict[str, int] = {}
         self._idle_s: list[float | None] = [None] * replicas
+        self._untold: list[tuple[str, str | None]] = []
 
     def __len__(self) -> int:
         return len(self._where)
@@ -103,8 +107,18 @@ class Ledger:
             ended += 1
         self._forget(index, ended)
 
+    def taken_up(self, index: int) -> None:
+        """All that was sent there may have begun."""
+        self._whole[index].clear()
+
+    def aborted(self, rid: str, every: bool) -> None:
+        """Nobody waits any more for ids that start so, or for any: they are not sent again."""
+        for whole in self._whole:
+            for found in [other for other in whole if every or other.startswith(rid)]:
+                del whole[found]
+
     def lost(self, index: int) -> tuple[int, list[Any]]:
-        """The replica is gone: tell of its requests.
+        """The replica is gone: tell of its requests, the latest first, the rest with `tell`.
 
         Returns:
             How many they were; and those it had not taken up, of which nobody is told, since they
@@ -115,8 +129,16 @@ class Ledger:
         for rid, entry in entries.items():
             self._where.pop(rid, None)
             if rid not in whole:
-                self._fail(rid, entry.worker)
+                self._untold.append((rid, entry.worker))
+        self.tell()
         return len(entries) - len(whole), list(whole.values())
+
+    def tell(self) -> None:
+        """Tell of a few more that have failed."""
+        for _ in range(min(MOST_TOLD, len(self._untold))):
+            rid, worker = self._untold.pop()
+            if rid not in self._where:  # the id is used again
+                self._fail(rid, worker)
 
     def refuse(self, request: Any) -> None:
         """A request that can go nowhere has failed."""

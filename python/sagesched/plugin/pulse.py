@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-STALLED_S = 5.0
+STALLED_S, MOST_STALLED_S = 5.0, 30.0
 """A scheduler reports at every prefill, every few decode steps and while it idles. One that has
 said nothing for so long is stopped, hangs or is in a very long step: it gets no more requests until
-it reports again, unless that holds for all of them."""
+it reports again, unless that holds for all of them. Where reports are rare, it is ``GAPS`` of the
+longest recent gap between them, up to the second number."""
+GAPS, FORGETS = 3.0, 0.9
+"""What was the longest gap is forgotten so far with each report."""
 
 
 class Pulse:
@@ -22,11 +25,15 @@ class Pulse:
         self.gone = [False] * replicas
         self._heard_s = [now_s] * replicas
         self._said = [0.0] * replicas
+        self._gap_s = [0.0] * replicas
 
     def heard(self, index: int, timestamp: float, now_s: float) -> bool:
         """A report was read; whether it is another one than before."""
         if timestamp == self._said[index]:
             return False
+        if self._said[index]:
+            gap_s = now_s - self._heard_s[index]
+            self._gap_s[index] = max(gap_s, FORGETS * self._gap_s[index])
         self._said[index] = timestamp
         self._heard_s[index] = now_s
         return True
@@ -39,7 +46,7 @@ class Pulse:
         """Which replicas are to get requests: all that live where none of them reports."""
         alive = [not gone for gone in self.gone]
         beating = [
-            ok and now_s - heard_s <= self.stalled_s
-            for ok, heard_s in zip(alive, self._heard_s, strict=True)
+            ok and now_s - heard_s <= max(self.stalled_s, min(MOST_STALLED_S, GAPS * gap_s))
+            for ok, heard_s, gap_s in zip(alive, self._heard_s, self._gap_s, strict=True)
         ]
         return beating if any(beating) else alive

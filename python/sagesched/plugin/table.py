@@ -55,5 +55,6 @@ BALANCE_HOOKS: tuple[Hook, ...] = (
     balance_dispatch.START,
     balance_dispatch.CONTROL,
     balance_dispatch.ALL,
+    balance_dispatch.HEALTH,
 )
 """What ``--load-balance-method`` of ours relies on beside the check of the arguments."""

@@ -35,8 +35,17 @@ def init(
 
 def send_control_message(original: Any, self: Any, obj: Any) -> Any:
     """Not to a replica that is gone: SGLang would wait for it for ever."""
-    _check(self)
+    dispatch = state_of(self)
+    if dispatch is not None:
+        dispatch.check()
+        dispatch.told(obj)
     return original(self, obj)
+
+
+def dispatch_health_check(original: Any, self: Any, req: Any) -> Any:
+    """The same."""
+    _check(self)
+    return original(self, req)
 
 
 def send_to_all_workers(original: Any, self: Any, obj: Any) -> Any:
@@ -81,4 +90,10 @@ ALL = Hook(
     fn=send_to_all_workers,
     reason="the same for profiling and blocking",
     parameters=("self", "obj"),
+)
+HEALTH = Hook(
+    target=_CONTROLLER + "DataParallelController.dispatch_health_check",
+    fn=dispatch_health_check,
+    reason="the same for health checks",
+    parameters=("self", "req"),
 )
