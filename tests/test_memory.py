@@ -64,7 +64,8 @@ holders = st.lists(
 @given(holders, st.sampled_from([0.0, 1.0, 2.5]))
 def test_the_peak_is_that_of_a_plain_sum(batch: list[Any], deviations: float) -> None:
     batch = [(np.array(pmf) / sum(pmf), age, own) for pmf, age, own in batch]
-    steps = sorted({2.0**k * x for k in range(12) for x in (1.0, 1.5)} - {1.5})
+    octaves = [2.0**k for k in range(12)]
+    steps = [x for o in octaves for x in np.arange(o, 2 * o, max(1.0, o / 8))]
     sums = np.array([np.sum([growth(*holder, step) for holder in batch], axis=0) for step in steps])
     expected = max(0.0, *(sums[:, 0] + deviations * np.sqrt(sums[:, 1])))
     forecast = MemoryForecast(GRID.edges)
@@ -75,6 +76,13 @@ def test_the_peak_is_that_of_a_plain_sum(batch: list[Any], deviations: float) ->
     assert alone.peak_with(*batch[-1], deviations) == pytest.approx(expected, rel=1e-6, abs=1e-6)
     alone.add(*batch[-1])
     assert alone.peak(deviations) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [16, 100, 128, 1000, 1500, 2000])
+def test_of_requests_that_end_together_nearly_all_of_the_peak_is_seen(tokens: int) -> None:
+    forecast = MemoryForecast(GRID.edges)
+    forecast.start([point(tokens)] * 64, [0.0] * 64, [0.0] * 64)
+    assert 0.85 * 64 * tokens < forecast.peak(0.0) <= 64 * tokens * 1.07
 
 
 def test_one_that_ends_before_the_peak_makes_room_for_it() -> None:
@@ -127,7 +135,7 @@ def request(length: int, prompt: int = 100, age: int = 0, shared: int = 0) -> An
 
 def test_who_has_ended_counts_until_the_next_look_and_nobody_for_nothing() -> None:
     memory = Memory(GRID)
-    running = [request(500), request(500)]
+    running = [request(500, prompt=10), request(500, prompt=10)]
     both = memory.start(running, 100)
     assert both == memory.start(running[:1], 100 + REFRESH_STEPS - 1) > 0
     one = memory.start(running[:1], 100 + REFRESH_STEPS)
@@ -169,18 +177,22 @@ class Result(Enum):
 
     CONTINUE = auto()
     NO_TOKEN = auto()
+    OTHER = auto()
 
 
 class Stock:
     """The parts of SGLang's ``PrefillAdder`` that ours builds on."""
 
     def __init__(self, running_batch: Any, free: int) -> None:
-        self.memory_budget = SimpleNamespace(total_offset=0.0, remaining_current=free)
+        self.memory_budget = SimpleNamespace(
+            total_offset=0.0, remaining_current=free, has_capacity=lambda: free > 0
+        )
         self.running_batch = running_batch
         self.can_run_list: list[Any] = []
         self.rem_chunk_tokens, self.rem_input_tokens = 512, 10_000
         self.per_req_token_overhead = 1
         self.went_on = 0
+        self.verdict = Result.NO_TOKEN
         self.memory_budget.total_offset += sum(
             self._get_running_request_total_token_offset(r) for r in running_batch.reqs
         )
@@ -195,8 +207,10 @@ class Stock:
         return total_tokens
 
     def add_one_req(self, req: Any) -> Any:
-        fits = req in self.can_run_list
-        return Result.CONTINUE if fits else Result.NO_TOKEN
+        return self.verdict
+
+    def budget_state(self) -> Any:
+        return Result.CONTINUE
 
     def _update_prefill_budget(self, prefix: int, extend: int, new: int) -> None:
         self.memory_budget.total_offset += extend + new
@@ -216,7 +230,7 @@ def adder(state: Any, running: list[Any], free: int = 10_000, step: int = 0) -> 
 @pytest.fixture
 def state() -> Any:
     """As much of ``SchedulerState`` as it looks at."""
-    return SimpleNamespace(memory=Memory(GRID), in_force=True, order=object())
+    return SimpleNamespace(memory=Memory(GRID), in_force=True, order=object(), passed_over=False)
 
 
 def test_what_is_kept_free_follows_the_predictions(state: Any) -> None:
@@ -278,24 +292,65 @@ def test_a_few_that_do_not_fit_are_passed_and_none_for_long(state: Any) -> None:
     overdue._sagesched_place.overdue = True
     assert adder(state, running).add_one_req(overdue) is Result.NO_TOKEN
     assert adder(state, []).add_one_req(request(50)) is Result.NO_TOKEN  # it will never fit
+    assert state.passed_over is False
+    full = adder(state, running, free=0)
+    assert full.add_one_req(request(50)) is Result.NO_TOKEN
+    last = adder(state, running)
+    last.can_run_list.append(joined := request(50))
+    last.verdict = Result.NO_TOKEN  # it has joined, and memory is spent
+    assert last.add_one_req(joined) is Result.NO_TOKEN
+    assert joined._sagesched_place.passed_at == -1
     state.memory = None
     assert adder(state, running).add_one_req(request(50)) is Result.NO_TOKEN
+
+
+def test_who_was_passed_and_joins_may_be_passed_again(state: Any) -> None:
+    ours = adder(state, [request(50)])
+    ours.add_one_req(late := request(50))
+    assert state.passed_over
+    assert late._sagesched_place.passed_at == 0
+    ours.can_run_list.append(late)
+    ours._update_prefill_budget(0, 100, 2000)
+    assert late._sagesched_place.passed_at == -1
+
+
+def test_what_a_beam_needs_is_left_to_sglang(state: Any) -> None:
+    beam = request(50)
+    beam.beam_group = object()
+    assert adder(state, [beam]).memory_budget.total_offset == 1000
+    ours = adder(state, [request(50)])
+    assert ours._select_prefill_admission(beam, total_tokens=2100) == 2100
+    ours.can_run_list.append(beam)
+    ours._update_prefill_budget(0, 100, 2000)
+    assert adder(state, [request(50), beam], step=1).memory_budget.total_offset == 2000
+
+
+def test_when_somebody_with_much_memory_has_left_the_batch_is_looked_at_anew() -> None:
+    memory = Memory(GRID)
+    small = [request(50, prompt=10) for _ in range(8)]
+    large = request(50, prompt=3000)
+    before = memory.start([*small, large], 0)
+    assert before is not None
+    after = memory.start(small, 1)
+    assert after == Memory(GRID).start(small, 0)
+    assert memory.start(small[1:], 2) == after  # not for each of the small ones
 
 
 def test_a_half_prefilled_prompt_waits_for_room_and_nobody_passes_it(state: Any) -> None:
     chunked = request(50, prompt=2000)
     ours = adder(state, [request(50)], free=300)
     assert ours.add_chunked_req(chunked) is chunked
-    assert (ours.went_on, ours.rem_input_tokens) == (0, 0)
+    assert (ours.went_on, ours.budget_state()) == (0, Result.OTHER)
     for running, free in (([request(50)], 600), ([], 300)):  # room; nobody who could make any
         ours = adder(state, running, free=free)
         assert ours.add_chunked_req(chunked) is None
-        assert ours.went_on == 1
+        assert (ours.went_on, ours.budget_state()) == (1, Result.CONTINUE)
 
 
-def plain_scheduler(pp_size: int = 1, role: str = "null") -> Any:
+def plain_scheduler(pp_size: int = 1, role: str = "null", classes: bool = False) -> Any:
     """As much of SGLang's ``Scheduler`` as is looked at, of a release and a mode with the seam."""
     return SimpleNamespace(
+        enable_priority_scheduling=classes,
         is_hybrid_swa=False,
         tree_cache=SimpleNamespace(supports_mamba=lambda: False),
         spec_algorithm=SimpleNamespace(is_none=lambda: True),
@@ -315,10 +370,18 @@ def test_a_forecast_is_the_default_where_it_can_be_in_force() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"pp_size": 2}, {"policy": "larry"}, {"release": "0.5.20"}, {"role": "decode"}],
+    [
+        {"pp_size": 2},
+        {"policy": "larry"},
+        {"release": "0.5.20"},
+        {"role": "decode"},
+        {"classes": True},
+    ],
 )
 def test_a_forecast_that_cannot_be_in_force_stops_the_server(change: dict[str, Any]) -> None:
-    scheduler = plain_scheduler(change.get("pp_size", 1), change.get("role", "null"))
+    scheduler = plain_scheduler(
+        change.get("pp_size", 1), change.get("role", "null"), change.get("classes", False)
+    )
     if "release" in change:
         del scheduler.get_prefill_adder_class
     policy = change.get("policy", "gittins")

@@ -40,3 +40,12 @@ def test_a_request_that_was_long_on_its_way_turns_nothing_back() -> None:
 def test_it_runs_before_any_request_says_when_it_was_sent() -> None:
     clock = SharedClock()
     assert 0 <= clock.at(1) < clock.at(1000)
+
+
+def test_a_burst_that_was_sent_at_once_says_nothing_of_the_pace() -> None:
+    clock = SharedClock()
+    for second in range(5):
+        clock.saw(1000.0 + second, 100 * second)
+    for n in range(2 * FOLLOWED):
+        clock.saw(1005.0 + 1e-4 * n, 500 + n // FOLLOWED)
+    assert clock.at(601) == pytest.approx(1006.0, abs=0.1)

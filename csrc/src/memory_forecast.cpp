@@ -38,11 +38,10 @@ constexpr double kNothingLeft = 1e-9;
 }  // namespace
 
 MemoryForecast::MemoryForecast(std::vector<double> edges) : edges_(std::move(edges)) {
-    // Two an octave: 1, 2, 3, 4, 6, 8, 12, ...
-    for (double octave = 1.0; octave < 2.0 * edges_.back(); octave *= 2.0) {
-        ahead_.push_back(octave);
-        if (octave > 1.0) ahead_.push_back(1.5 * octave);
-    }
+    // Whole steps, at most eight an octave, as the edges have them: 1, 2, ... 16, 18, 20, ...
+    for (double octave = 1.0; octave < 2.0 * edges_.back(); octave *= 2.0)
+        for (double step = octave; step < 2.0 * octave; step += std::max(1.0, octave / 8.0))
+            ahead_.push_back(step);
     clear();
 }
 

@@ -1,7 +1,8 @@
 """SGLang's ``PrefillAdder`` with our reserve in place of its own.
 
 It decides which waiting requests join the batch, best first, until memory or a pass's budget is
-spent. We change one number in it: the tokens kept free for what is still to be produced.
+spent. We change the tokens it keeps free for what is still to be produced, let it look past a few
+requests that do not fit, and have a half-prefilled prompt wait where there is no room for it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 from sagesched.plugin import fallback
+from sagesched.plugin.memory import is_known
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState
 
 MOST_PASSED = 8
 """In a pass; each costs one look at the radix tree."""
 PASSED_STEPS = 256
-"""After as many steps no more pass a request: what is freed from then on is kept for it."""
+"""After as many steps nobody who is behind it in the order passes a request any more."""
 OVERRIDDEN = (
     "add_one_req",
+    "budget_state",
     "_get_running_request_total_token_offset",
     "_select_prefill_admission",
     "_update_prefill_budget",
@@ -32,7 +35,9 @@ def can_reserve(get_class: Callable[[], Any] | None) -> bool:
     return get_class is not None and all(hasattr(get_class(), name) for name in OVERRIDDEN)
 
 
-def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> Any:
+def adder_class(
+    stock: Any, state: SchedulerState, step: Callable[[], int], passes: bool = True
+) -> Any:
     """A subclass of SGLang's class that asks ``state.memory``; stock where that is None.
 
     Whatever fails in it ends it: from then on SGLang reserves as it always did.
@@ -41,16 +46,20 @@ def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> A
         stock: SGLang's class.
         state: of the scheduler.
         step: the engine's step count of now.
+        passes: whether requests that do not fit may be passed; not with LoRA, where SGLang takes
+            whoever was looked at for admitted.
     """
 
     class Adder(stock):  # type: ignore[misc]
         _memory: Any = None
         _passed = 0
+        _chunk_waits = False
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             running = kwargs.get("running_batch", args[3] if len(args) > 3 else None)
             reserved = _started(state, running, step())
             self._memory = None if reserved is None else state.memory
+            state.passed_over = False
             super().__init__(*args, **kwargs)
             if reserved is not None:
                 self.memory_budget.total_offset += reserved
@@ -58,9 +67,19 @@ def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> A
         def add_one_req(self, req: Any, *args: Any, **kwargs: Any) -> Any:
             """Does it join? SGLang ends the pass at the first that does not fit; we look on."""
             result = super().add_one_req(req, *args, **kwargs)
-            if self._memory is not None and result.name == "NO_TOKEN" and self._may_be_passed(req):
-                return type(result).CONTINUE
-            return result
+            if self._memory is None or result.name != "NO_TOKEN":
+                return result
+            joined = bool(self.can_run_list) and self.can_run_list[-1] is req
+            nothing_is_left = joined or not self.memory_budget.has_capacity()
+            if nothing_is_left or not passes or not self._may_be_passed(req):
+                return result
+            state.passed_over = True
+            return type(result).CONTINUE
+
+        def budget_state(self) -> Any:
+            """Where a half-prefilled prompt waits the pass is over."""
+            result = super().budget_state()
+            return type(result).OTHER if self._chunk_waits else result
 
         def _may_be_passed(self, req: Any) -> bool:
             """A few in a pass, and nobody for long: then it is its turn, whoever else would fit."""
@@ -87,7 +106,7 @@ def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> A
                 chunk = min(rest, self.rem_chunk_tokens or rest)
                 room = self.memory_budget.remaining_current - self.per_req_token_overhead
                 if self.running_batch.reqs and room < chunk:
-                    self.rem_input_tokens = 0  # nobody else joins before it
+                    self._chunk_waits = True  # nobody else joins before it
                     return req
             return super().add_chunked_req(req)
 
@@ -112,7 +131,7 @@ def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> A
         def _more_for(self, request: Any, stock_tokens: int) -> float:
             """Never more than SGLang would reserve: what fits there fits here."""
             try:
-                if place_of(request) is not None:
+                if is_known(request):
                     return min(float(self._memory.more_for(request)), stock_tokens)
             except Exception as error:
                 _give_up(state, error)
@@ -120,8 +139,9 @@ def adder_class(stock: Any, state: SchedulerState, step: Callable[[], int]) -> A
 
         def _join(self, request: Any) -> None:
             try:
-                if place_of(request) is not None:
-                    self._memory.join(request)
+                if is_known(request):
+                    place_of(request).passed_at = -1  # type: ignore[union-attr]
+                self._memory.join(request)
             except Exception as error:
                 _give_up(state, error)
 

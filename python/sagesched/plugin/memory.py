@@ -18,8 +18,11 @@ from sagesched.plugin.place import Place, place_of
 DEVIATIONS = 1.0
 """Standard deviations of the sum that are kept free."""
 REFRESH_STEPS = 8
-"""Who ran at the last look is looked at anew after as many steps; until then those who have ended
-still count, which errs on the safe side, and those who have joined count, too."""
+"""Who ran at the last look is looked at anew after as many steps; until then those who have joined
+count, and those who have ended still do, with the memory that they were to give back: where one of
+them held much, the batch is looked at as soon as somebody has left."""
+HEAVY = 0.1
+"""Who held as large a part of the peak held much."""
 MORE, LESS, MOST = 1.5, 0.999, 4.0
 """A retraction shows that too little was reserved: from then on the need is taken as so many times
 larger, fading pass by pass."""
@@ -39,6 +42,8 @@ class Memory:
         self.margin = 1.0
         self._peak = 0.0
         self._looked_at = -REFRESH_STEPS
+        self._count = 0  # at the last look
+        self._most_held = 0
 
     def start(self, running: Sequence[Any], step: int) -> float | None:
         """Tokens to reserve for the requests that run, O(1) in most steps and O(n m) else.
@@ -50,7 +55,8 @@ class Memory:
             step: the engine's step count, the same on every rank.
         """
         self.margin = max(1.0, self.margin * LESS)
-        if not running or step - self._looked_at >= REFRESH_STEPS:
+        heavy_left = len(running) < self._count and self._most_held > HEAVY * self._peak
+        if not running or heavy_left or step - self._looked_at >= REFRESH_STEPS:
             if not all_known(running):
                 return None
             self._look(running)
@@ -65,6 +71,7 @@ class Memory:
             prompt + age - place.shared
             for place, age, prompt in zip(places, ages, prompts, strict=True)
         ]
+        self._count, self._most_held = len(running), max(own, default=0)
         self._forecast.start([place.distribution.pmf for place in places], ages, own)
         self._peak = self._forecast.peak(self._deviations)
 
@@ -74,7 +81,10 @@ class Memory:
         return max(0.0, peak - self._peak) * self.margin
 
     def join(self, request: Any) -> None:
-        """It does."""
+        """It does; one whose need is not known ends what is known of the batch."""
+        if not is_known(request):
+            self._looked_at = -REFRESH_STEPS
+            return
         self._forecast.add(*_holder(request))
         self._peak = self._forecast.peak(self._deviations)
 
@@ -89,6 +99,12 @@ def _holder(request: Any) -> tuple[Any, int, int]:
     return place.distribution.pmf, age, len(request.origin_input_ids) + age - place.shared
 
 
+def is_known(request: Any) -> bool:
+    """Whether its need is: it has a place, and with it a distribution. A beam group grows by its
+    width in each step, and cannot be retracted."""
+    return place_of(request) is not None and getattr(request, "beam_group", None) is None
+
+
 def all_known(requests: Sequence[Any]) -> bool:
-    """Whether every one of them has a place, and with it a distribution."""
-    return all(place_of(request) is not None for request in requests)
+    """Whether that of every one of them is."""
+    return all(map(is_known, requests))

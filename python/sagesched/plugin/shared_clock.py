@@ -11,6 +11,8 @@ from collections import deque
 
 FOLLOWED = 64
 """The pace is that of as many requests, the last ones."""
+LEAST_STEPS = 8
+"""Of what was sent at once and taken in within fewer steps nothing is learned of the pace."""
 FIRST_STEP_S = 0.02
 """A step's seconds before anything was seen."""
 
@@ -28,7 +30,7 @@ class SharedClock:
             return
         self._seen.append((step, sent_s))
         first_step, first_s = self._seen[0]
-        if step > first_step:
+        if step - first_step >= LEAST_STEPS:
             self._step_s = (sent_s - first_s) / (step - first_step)
 
     def at(self, step: int) -> float:

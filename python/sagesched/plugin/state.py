@@ -57,6 +57,7 @@ class SchedulerState:
         parking: None where running requests do not give way.
         whatif: while looking on, what the order would do; None when in force.
         taken_tokens: prompt tokens that were given KV memory by a decode server.
+        passed_over: whether the last pass of admission went past somebody for want of memory.
         failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart, or until
             it is switched on again.
     """
@@ -77,6 +78,7 @@ class SchedulerState:
     bootstrap: QueueOrder | None = field(init=False, default=None)
     parking: Parking | None = field(init=False)
     whatif: WhatIf | None = field(init=False, default=None)
+    passed_over: bool = False
     failures: int = 0
     taken_tokens: int = 0
 

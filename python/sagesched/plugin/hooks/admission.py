@@ -27,7 +27,10 @@ def get_new_batch_prefill(
     victims: list[Any] = []
     if state.order is not None and state.parking is not None:
         victims = _park(self, state, running_batch)
+    state.passed_over = False
     plan = original(self, running_batch, *args, **kwargs)
+    if state.passed_over:  # as SGLang does where nobody is passed: until somebody leaves it is full
+        _decoding(plan, running_batch).batch_is_full = True
     admitted: list[Any] = []
     try:
         if state.order is not None and len(state.order) != len(self.waiting_queue):
@@ -97,6 +100,11 @@ def _report(scheduler: Any, state: SchedulerState, plan: Any, running: Any, admi
         batches = (getattr(plan, "batch_to_run", plan), getattr(plan, "running_batch", running))
         busy = sum(len(batch.reqs) for batch in batches if batch is not None)
         state.what_if(lambda models: models.go_on(step, busy, waiting))
+
+
+def _decoding(plan: Any, running: Any) -> Any:
+    """The batch that goes on decoding."""
+    return getattr(plan, "running_batch", running)
 
 
 def _were_waiting(plan: Any) -> list[Any]:

@@ -28,9 +28,9 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
     holder = reqs[0]._sagesched_place.holder
     if holder is None or not holder.in_force or not holder.predicts:
         return stock
-    if holder.memory is not None:
-        holder.memory.retracted()
     try:
+        if holder.memory is not None:
+            holder.memory.retracted()
         indices = running_indices(reqs)
         places = [request._sagesched_place for request in reqs]
         held = [len(request.origin_input_ids) + len(request.output_ids) for request in reqs]

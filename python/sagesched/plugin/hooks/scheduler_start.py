@@ -69,7 +69,12 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     setattr(self.policy, STATE, state)
     self.__dict__.pop("get_prefill_adder_class", None)  # ours, of a replay's run before
     if state.memory is not None:
-        adder = adder_class(self.get_prefill_adder_class(), state, lambda: int(self.forward_ct))
+        adder = adder_class(
+            self.get_prefill_adder_class(),
+            state,
+            lambda: int(self.forward_ct),
+            passes=not self.enable_lora,
+        )
         self.get_prefill_adder_class = lambda: adder
     how = f"{policy} in force" if state.in_force else "a shadow: looks on and changes nothing"
     reserve = "by forecast" if state.memory is not None else "SGLang's"
@@ -170,8 +175,8 @@ def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:
         raise NotInForceError(
             "SAGESCHED_ADMISSION=forecast needs --schedule-policy gittins, SGLang 0.5.23, one "
             "plain pool of KV memory (no sliding window, no Mamba), no speculative decoding, no "
-            "--disaggregation-mode and --pp-size 1. Leave it out: requests are then admitted by "
-            "SGLang's own rule, in our order."
+            "priority scheduling, no --disaggregation-mode and --pp-size 1. Leave it out: requests "
+            "are then admitted by SGLang's own rule, in our order."
         )
     return Memory(LengthGrid(scheduler.model_config.context_len))
 
@@ -180,6 +185,7 @@ def _reserves(scheduler: Any) -> bool:
     """Whether SGLang lets us say what is kept free (0.5.20 does not), of one plain pool of KV."""
     return (
         can_reserve(getattr(scheduler, "get_prefill_adder_class", None))
+        and not scheduler.enable_priority_scheduling  # SGLang preempts by its own reserve
         and not scheduler.is_hybrid_swa
         and not scheduler.tree_cache.supports_mamba()
         and scheduler.spec_algorithm.is_none()
