@@ -106,7 +106,7 @@ def test_tensor_parallel_ranks_agree_without_a_radix_cache_and_under_retraction(
         jobs = crowd(96) + [Job(f"B{i}", f"Go on and on, {i}.", 200) for i in range(24)]
         serve_all(server.url, jobs)
         assert "KV cache pool is full. Retract requests" in server.log_path.read_text()
-        check_ranks_agree(server, {"TP0", "TP1"}, least_passes=64)
+        check_ranks_agree(server, {"TP0", "TP1"}, least_passes=32)
         nothing_failed(server.url)
 
 
