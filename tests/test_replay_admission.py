@@ -45,7 +45,7 @@ def test_what_ran_before_in_the_process_changes_nothing(run: Any) -> None:
 def test_small_ones_go_on_behind_one_that_does_not_fit() -> None:
     runs = request(0.0, 1000, 100, number=0)
     too_large = request(1.5, 1900, 5, number=3)
-    small = request(2.5, 50, 5, number=9)
+    small = request(1.5, 50, 5, number=9)
     with replaying(EngineConfig(pool_tokens=2_500, max_running=8, mixed=True)) as replay:
         found = run_gittins(replay, [runs, too_large, small], EvenSteps(), dial=0, parked_s=0)
         assert found.last_s[2] < 20 < 100 < found.first_s[1]

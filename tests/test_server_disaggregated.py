@@ -52,9 +52,14 @@ NOBODY = "2.2.2.2"
 
 
 def paired(jobs: Sequence[Job]) -> list[Job]:
-    """As a router sends them, each with the address of its prefill server and a room there."""
+    """As a router sends them, each with the address of its prefill server and a room there.
+
+    Named, because SGLang's stand-in makes a request's first token up from its name: of a random one
+    it would now and then be the last.
+    """
     for room, job in enumerate(jobs):
-        job.extra = {**(job.extra or {}), "bootstrap_host": NOBODY, "bootstrap_room": room + 1}
+        pair = {"bootstrap_host": NOBODY, "bootstrap_room": room + 1, "rid": job.name}
+        job.extra = {**(job.extra or {}), **pair}
     return list(jobs)
 
 
