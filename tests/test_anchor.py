@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sagesched.plugin.anchor import ABOVE, BELOW, Anchor
+from sagesched.plugin.anchor import ABOVE, BACKLOGS, BELOW, SERVICES, Anchor
 
 
 def anchor_after(lengths: list[float], dial: float = 1.0, slots: int = 10) -> Anchor:
@@ -26,9 +26,10 @@ def test_the_ends_of_the_dial() -> None:
 
 def test_the_unit_is_a_service_and_what_waits() -> None:
     anchor = anchor_after([200.0] * 2000)
-    assert anchor.keys(0).weight == pytest.approx(200, rel=0.2)
-    assert anchor.keys(20_000).weight == pytest.approx(200 + 2000, rel=0.2)
-    assert anchor.keys(0).weight == pytest.approx(200, rel=0.2)
+    alone, behind_many = SERVICES * 200, SERVICES * 200 + BACKLOGS * 2000
+    assert anchor.keys(0).weight == pytest.approx(alone, rel=0.2)
+    assert anchor.keys(20_000).weight == pytest.approx(behind_many, rel=0.2)
+    assert anchor.keys(0).weight == pytest.approx(alone, rel=0.2)
 
 
 def test_the_band_lies_around_what_is_usual() -> None:

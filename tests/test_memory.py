@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum, auto
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from sagesched._core import MemoryForecast
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.adder import MOST_PASSED, PASSED_STEPS, adder_class
+from sagesched.plugin.anchor import Keys
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hooks.scheduler_start import _memory as make_memory
 from sagesched.plugin.memory import MOST, REFRESH_STEPS, Memory
@@ -230,7 +232,8 @@ def adder(state: Any, running: list[Any], free: int = 10_000, step: int = 0) -> 
 @pytest.fixture
 def state() -> Any:
     """As much of ``SchedulerState`` as it looks at."""
-    return SimpleNamespace(memory=Memory(GRID), in_force=True, order=object(), passed_over=False)
+    order = SimpleNamespace(keys=Keys(math.inf, -math.inf, math.inf))
+    return SimpleNamespace(memory=Memory(GRID), in_force=True, order=order, passed_over=False)
 
 
 def test_what_is_kept_free_follows_the_predictions(state: Any) -> None:
@@ -312,6 +315,27 @@ def test_who_was_passed_and_joins_may_be_passed_again(state: Any) -> None:
     ours.can_run_list.append(late)
     ours._update_prefill_budget(0, 100, 2000)
     assert late._sagesched_place.passed_at == -1
+
+
+def arrived(at: int) -> Any:
+    came = request(50)
+    came._sagesched_place.since = float(at)
+    return came
+
+
+def test_nobody_passes_whom_the_order_would_not_let_it_overtake(state: Any) -> None:
+    state.order.keys = Keys(50.0, -0.5, 1.5)  # a reach of 100
+    ours = adder(state, [request(50)])
+    assert ours.add_one_req(arrived(10)) is Result.CONTINUE
+    assert ours.add_one_req(arrived(7)) is Result.CONTINUE
+    ours.verdict = Result.CONTINUE
+    assert ours.add_one_req(arrived(106)) is Result.CONTINUE
+    assert ours.add_one_req(arrived(107)) is Result.NO_TOKEN
+    state.order.keys = Keys(0.0, -0.5, 1.5)
+    strict = adder(state, [request(50)])
+    strict.add_one_req(arrived(10))
+    strict.verdict = Result.CONTINUE
+    assert strict.add_one_req(arrived(10)) is Result.NO_TOKEN
 
 
 def test_what_a_beam_needs_is_left_to_sglang(state: Any) -> None:

@@ -75,10 +75,16 @@ def test_the_stock_order_keeps_classes_apart() -> None:
 def test_the_last_class_is_retracted_first() -> None:
     _, queue = ordered(1, [3, 1, 2, 1], [5, 900, 40, 10])
     queue.sort(key=lambda request: request.name)
+    holder = SimpleNamespace(in_force=True, predicts=True, memory=None, order=object())
     for request in queue:
-        request._sagesched_place.holder = SimpleNamespace(in_force=True, predicts=True, memory=None)
-    kept = get_decode_retraction_order(lambda reqs: list(range(len(reqs))), queue)
-    assert kept == [3, 1, 2, 0]
+        request._sagesched_place.holder = holder
+
+    def kept() -> Any:
+        return get_decode_retraction_order(lambda reqs: list(range(len(reqs))), queue)
+
+    assert kept() == [3, 1, 2, 0]
+    holder.order = None  # after errors
+    assert kept() == [0, 1, 2, 3]
 
 
 def test_checksums_tell_orders_apart(caplog: pytest.LogCaptureFixture) -> None:

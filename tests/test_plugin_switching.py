@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sagesched import switch
+from sagesched.lengths import LengthGrid
 from sagesched.plugin.control import (
     DIAL_KEY,
     POLICY_KEY,
@@ -20,6 +21,7 @@ from sagesched.plugin.control import (
     as_values,
     read_change,
 )
+from sagesched.plugin.memory import Memory
 
 from .operating import make_state, names, order_of
 from .test_queue_order import fill, no_prefix
@@ -97,10 +99,26 @@ def test_what_is_in_force_is_plain_json() -> None:
     state = make_state(dial=math.inf)
     assert json.loads(json.dumps(state.describe(), allow_nan=False)) == {
         "policy": "gittins",
+        "started_with": "gittins",
         "dial": "inf",
         "order": "kept up",
+        "parking": "on",
+        "admission": "SGLang's",
         "waiting": 0,
     }
+
+
+def test_switched_on_whatever_was_given_up_starts_again() -> None:
+    state = make_state()
+    state.make_memory = lambda: Memory(LengthGrid(100))
+    state.order = state.parking = None
+    assert "off" in state.describe()["order"]
+    assert state.describe()["parking"] == "off"
+    state.switch([], in_force=True)
+    assert state.describe() == make_state().describe() | {"admission": "by forecast"}
+    state.order = state.parking = state.memory = None
+    state.switch([], in_force=False)
+    assert (state.order, state.parking, state.memory) == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sagesched.replay.engine import EngineConfig
@@ -24,9 +25,9 @@ def run() -> Any:
     requests = list(GeneratedWorkload("hetero", 500).requests(seed=300, rate_rps=30.0))
     with replaying(EngineConfig(pool_tokens=30_000, max_running=64, mixed=True)) as replay:
 
-        def under(admission: str) -> RunResult:
+        def under(admission: str, **settings: float) -> RunResult:
             forecast = float(admission == "forecast")
-            return run_gittins(replay, requests, STEP_TIME, forecast=forecast)
+            return run_gittins(replay, requests, STEP_TIME, forecast=forecast, **settings)
 
         yield under
 
@@ -47,9 +48,15 @@ def test_small_ones_go_on_behind_one_that_does_not_fit() -> None:
     too_large = request(1.5, 1900, 5, number=3)
     small = request(1.5, 50, 5, number=9)
     with replaying(EngineConfig(pool_tokens=2_500, max_running=8, mixed=True)) as replay:
-        found = run_gittins(replay, [runs, too_large, small], EvenSteps(), dial=0, parked_s=0)
+        found = run_gittins(replay, [runs, too_large, small], EvenSteps(), dial=1, parked_s=0)
         assert found.last_s[2] < 20 < 100 < found.first_s[1]
         stock = run_gittins(
-            replay, [runs, too_large, small], EvenSteps(), dial=0, parked_s=0, forecast=0
+            replay, [runs, too_large, small], EvenSteps(), dial=1, parked_s=0, forecast=0
         )
-        assert 100 < stock.first_s[1] < stock.first_s[2] + 2
+        assert min(stock.first_s[1:]) > 100
+        strict = run_gittins(replay, [runs, too_large, small], EvenSteps(), dial=0, parked_s=0)
+        assert 100 < strict.first_s[1] < strict.first_s[2] + 2
+
+
+def test_at_a_dial_of_0_they_are_served_as_they_come(run: Any) -> None:
+    assert (np.diff(run("forecast", dial=0.0).first_s) >= 0).all()

@@ -42,6 +42,18 @@ def test_it_runs_before_any_request_says_when_it_was_sent() -> None:
     assert 0 <= clock.at(1) < clock.at(1000)
 
 
+def test_an_hour_of_nothing_says_nothing_of_the_pace() -> None:
+    clock = SharedClock()
+    for second in range(FOLLOWED):
+        clock.saw(1000.0 + second, 100 * second)
+    end = 1000.0 + FOLLOWED + 3600.0
+    clock.saw(end, 100 * FOLLOWED, idle=True)
+    assert clock.at(100 * FOLLOWED + 100) == pytest.approx(end + 1.0)
+    for second in range(1, 5):
+        clock.saw(end + second, 100 * (FOLLOWED + second))
+    assert clock.at(100 * FOLLOWED + 500) == pytest.approx(end + 5.0)
+
+
 def test_a_burst_that_was_sent_at_once_says_nothing_of_the_pace() -> None:
     clock = SharedClock()
     for second in range(5):

@@ -49,8 +49,9 @@ def run(options: argparse.Namespace) -> int:
         return 1
     for state in sorted(states, key=lambda state: int(state.get("replica", 0))):
         print(
-            f"replica {state.get('replica')}: {state.get('policy')}, dial {state.get('dial')}, "
-            f"order {state.get('order')}, {state.get('waiting')} waiting"
+            f"replica {state.get('replica')}: {state.get('policy')}, dial {_shown(state)}, "
+            f"order {state.get('order')}, {state.get('waiting')} waiting, parking "
+            f"{state.get('parking')}, admission {state.get('admission')}"
         )
     return 0
 
@@ -61,7 +62,9 @@ def switch(url: str, change: Change, api_key: str = "") -> list[dict[str, Any]]:
     Raises:
         SwitchError: the server does not answer, is not ours, or refused the change.
     """
-    in_force(url, api_key)  # before anything is changed: is it ours?
+    before = in_force(url, api_key)[0].get("started_with", change.policy)  # is it ours?
+    if change.in_force and change.policy != before:
+        raise SwitchError(f"{url} was started for {before}; it cannot change to {change.policy}")
     values = as_values(change)
     if values:
         done = _call(url, "/set_internal_state", api_key, {"server_args": values})
@@ -105,6 +108,10 @@ def _call(url: str, path: str, api_key: str, body: Any = None) -> Any:
         raise SwitchError(f"{url}{path} answered with status {error.code}") from None
     except (OSError, ValueError) as error:
         raise SwitchError(f"{url} does not answer as an SGLang server does ({error})") from None
+
+
+def _shown(state: dict[str, Any]) -> str:
+    return f"{float(state.get('dial', math.nan)):g}"
 
 
 def _dial(text: str) -> float:

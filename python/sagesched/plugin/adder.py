@@ -7,6 +7,7 @@ requests that do not fit, and have a half-prefilled prompt wait where there is n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ from sagesched.plugin import fallback
 from sagesched.plugin.memory import is_known
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState
+from sagesched.plugin.timing import counted
 
 MOST_PASSED = 8
 """In a pass; each costs one look at the radix tree."""
 PASSED_STEPS = 256
-"""After as many steps nobody who is behind it in the order passes a request any more."""
+"""After as many steps nobody who is behind it in the order passes a request any more; and never who
+came so much later that the order would not let it overtake."""
 OVERRIDDEN = (
     "add_one_req",
     "budget_state",
@@ -53,6 +56,8 @@ def adder_class(
     class Adder(stock):  # type: ignore[misc]
         _memory: Any = None
         _passed = 0
+        _full: Any = None
+        _before = math.inf
         _chunk_waits = False
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -66,6 +71,8 @@ def adder_class(
 
         def add_one_req(self, req: Any, *args: Any, **kwargs: Any) -> Any:
             """Does it join? SGLang ends the pass at the first that does not fit; we look on."""
+            if self._full is not None and self._comes_too_late(req):
+                return self._full
             result = super().add_one_req(req, *args, **kwargs)
             if self._memory is None or result.name != "NO_TOKEN":
                 return result
@@ -74,6 +81,7 @@ def adder_class(
             if nothing_is_left or not passes or not self._may_be_passed(req):
                 return result
             state.passed_over = True
+            self._full = result
             return type(result).CONTINUE
 
         def budget_state(self) -> Any:
@@ -81,11 +89,19 @@ def adder_class(
             result = super().budget_state()
             return type(result).OTHER if self._chunk_waits else result
 
+        @counted
+        def _comes_too_late(self, req: Any) -> bool:
+            """To pass those that were passed: nobody does who came a reach after them."""
+            place = place_of(req)
+            return place is None or place.since >= self._before
+
+        @counted
         def _may_be_passed(self, req: Any) -> bool:
             """A few in a pass, and nobody for long: then it is its turn, whoever else would fit."""
-            place = place_of(req)
-            if place is None or place.overdue or not self.running_batch.reqs:
+            place, order = place_of(req), state.order
+            if place is None or order is None or place.overdue or not self.running_batch.reqs:
                 return False
+            self._before = min(self._before, place.since + order.keys.reach)
             if place.passed_at < 0:
                 place.passed_at = step()
             self._passed += 1
@@ -128,6 +144,7 @@ def adder_class(
                 self._join(request)
             super()._update_prefill_budget(prefix_len, extend_len, max_new_tokens, *args, **kw)
 
+        @counted
         def _more_for(self, request: Any, stock_tokens: int) -> float:
             """Never more than SGLang would reserve: what fits there fits here."""
             try:
@@ -137,6 +154,7 @@ def adder_class(
                 _give_up(state, error)
             return stock_tokens
 
+        @counted
         def _join(self, request: Any) -> None:
             try:
                 if is_known(request):
@@ -149,6 +167,7 @@ def adder_class(
     return Adder
 
 
+@counted
 def _started(state: SchedulerState, running: Any, step: int) -> float | None:
     """What the running requests need; None where SGLang is to reserve as it does."""
     if state.memory is None or not state.in_force or state.order is None:

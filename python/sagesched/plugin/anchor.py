@@ -1,10 +1,10 @@
 """How far its index may move a request from its place by arrival.
 
 A request's key is ``arrival + weight * clamp(ln(index), low, high)``, smallest first. The weight
-is ``dial`` units; a unit is the mean predicted service ``S`` plus the time ``B`` in which the
-engine would work off everything that waits, at the batch it runs, both in steps. With ``S`` alone
-the order fades to first come, first served as a backlog grows; with ``B`` it stays the same order
-of a longer queue.
+is ``dial`` units; a unit is made of the mean predicted service ``S`` and of the time ``B`` in which
+the engine would work off everything that waits, at the batch it runs, both in steps. With ``S``
+alone the order fades to first come, first served as a backlog grows; with ``B`` alone few in a
+short queue are moved.
 
 The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above
 it all equally patient, so those that would wait longest share the delay and the tail stays short;
@@ -20,7 +20,9 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-BELOW, ABOVE = 0.6, 1.4
+SERVICES, BACKLOGS = 1.75, 0.5
+"""How much of either a unit is."""
+BELOW, ABOVE = 0.6, 1.25
 """The band around the mean logarithm of the index, at dials up to 1."""
 BELOW_MORE, ABOVE_MORE = 0.6, 0.8
 """What a dial above 1 adds to it, each 1: who wants the mean lets the index tell more apart."""
@@ -112,7 +114,8 @@ class Anchor:
         """For a queue whose requests are predicted to need as many output tokens."""
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
-        unit = min(max(self._service + backlog_tokens / self._batch, 1.0), MOST_UNIT)
+        unit = SERVICES * self._service + BACKLOGS * backlog_tokens / self._batch
+        unit = min(max(unit, 1.0), MOST_UNIT)
         self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE

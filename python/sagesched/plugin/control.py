@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sagesched.plugin.settings import LARRY, POLICY, STOCK
+from sagesched.plugin.settings import LARRY, POLICY, PURE_FROM, STOCK, as_dial
 
 OURS = "sagesched_"
 DIAL_KEY = "sagesched_dial"
 POLICY_KEY = "sagesched_gittins"
 LARRY_KEY = "sagesched_larry"
 NAMES = {POLICY_KEY: POLICY, LARRY_KEY: LARRY}
-PURE_FROM = 1e9
-"""JSON has no infinity: a dial of as much or more is ``inf``."""
 
 
 class ControlError(ValueError):
@@ -52,7 +49,7 @@ def read_change(values: Mapping[str, Any]) -> Change:
     if all(name in values for name in NAMES):
         raise ControlError(f"{POLICY_KEY} and {LARRY_KEY}: expected one of them")
     policy = values.get(key)
-    if policy is not None and policy not in (0, 1):
+    if policy is not None and (isinstance(policy, (bool, str)) or policy not in (0, 1)):
         raise ControlError(f"{key}={policy!r}: expected 1 ({NAMES[key]}) or 0 ({STOCK})")
     dial = values.get(DIAL_KEY)
     if dial is not None:
@@ -61,7 +58,7 @@ def read_change(values: Mapping[str, Any]) -> Change:
                 f"{DIAL_KEY}={dial!r}: expected a number of at least 0; {PURE_FROM:g} and more is "
                 "the pure Gittins order"
             )
-        dial = math.inf if dial >= PURE_FROM else float(dial)
+        dial = as_dial(float(dial))
     return Change(None if policy is None else bool(policy), dial, NAMES[key])
 
 

@@ -21,6 +21,8 @@ LARRY = "larry"
 POLICIES = (POLICY, LARRY)
 """Ours, as values of ``--schedule-policy``."""
 STOCK = "fcfs"
+PURE_FROM = 1e9
+"""A dial of as much or more is ``inf``; JSON has none."""
 SHADOW = "SAGESCHED_SHADOW"
 AUTO, STOCK_RESERVE, FORECAST = ADMISSIONS = "auto", "stock", "forecast"
 
@@ -115,7 +117,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ValueError(f"{', '.join(sorted(unknown))}: unknown; known are {', '.join(VARIABLES)}")
     base = Settings()
     return Settings(
-        dial=_number(env, "SAGESCHED_DIAL", base.dial),
+        dial=as_dial(_number(env, "SAGESCHED_DIAL", base.dial)),
         parked_s=_number(env, "SAGESCHED_PARKED_S", base.parked_s),
         cost=_cost(env, "SAGESCHED_COST"),
         admission=_choice(env, "SAGESCHED_ADMISSION", ADMISSIONS, base.admission),
@@ -155,6 +157,11 @@ def is_ours(policy: str, environ: Mapping[str, str] | None = None) -> bool:
 def predicts(policy: str) -> bool:
     """Whether a server of this policy, one of ours or a shadow, predicts output lengths."""
     return policy != LARRY
+
+
+def as_dial(value: float) -> float:
+    """A dial so far up that nothing but the index counts is ``inf``."""
+    return math.inf if value >= PURE_FROM else value
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

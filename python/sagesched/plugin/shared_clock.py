@@ -24,10 +24,19 @@ class SharedClock:
         self._seen: deque[tuple[int, float]] = deque(maxlen=FOLLOWED)  # step, seconds
         self._step_s = FIRST_STEP_S
 
-    def saw(self, sent_s: float, step: int) -> None:
-        """A request came in that step and says when it was sent; an older one says nothing new."""
+    def saw(self, sent_s: float, step: int, idle: bool = False) -> None:
+        """A request came in that step and says when it was sent; an older one says nothing new.
+
+        Args:
+            sent_s: seconds, by the clock of who sends.
+            step: the engine's step count.
+            idle: nobody ran or waited: the engine made no steps while time went by, which says
+                nothing of their pace.
+        """
         if self._seen and sent_s <= self._seen[-1][1]:
             return
+        if idle:
+            self._seen.clear()
         self._seen.append((step, sent_s))
         first_step, first_s = self._seen[0]
         if step - first_step >= LEAST_STEPS:

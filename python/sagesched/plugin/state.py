@@ -51,6 +51,7 @@ class SchedulerState:
         bootstrap: of a prefill server, the order in which requests get what a transfer needs before
             they wait to be computed; None elsewhere, and after an error.
         clock: seconds on which all ranks agree.
+        make_memory: builds ``memory`` anew.
         memory: what is kept free for the running batch; None where SGLang's own reserve is.
         watch: what is counted of it.
         order: the order, None while the policy is off after errors.
@@ -72,6 +73,7 @@ class SchedulerState:
     checksum: OrderChecksum | None = None
     role: str = ""
     clock: SharedClock = field(default_factory=SharedClock)
+    make_memory: Callable[[], Memory | None] = lambda: None
     memory: Memory | None = None
     watch: Watch = field(default_factory=Watch)
     order: QueueOrder | None = field(init=False)
@@ -116,7 +118,8 @@ class SchedulerState:
         """Change what holds from the next pass on; None leaves it as it is.
 
         Every rank gets the request for it between the same two steps. Keys of a long queue follow
-        in slices. Switched on, an order that had been given up after errors starts again.
+        in slices. Switched on, whatever had been given up after errors starts again: the order,
+        parking, the forecast.
         """
         if dial is not None:
             self.dial = dial
@@ -129,6 +132,10 @@ class SchedulerState:
         if in_force and self.order is None:
             self.failures = 0
             self.order = self.make_order(self.dial)
+        if in_force and self.memory is None:
+            self.memory = self.make_memory()
+        if in_force and self.parking is None:
+            self.parking = self.make_parking(self.dial)
         if before and not self.in_force and self.order is not None:
             self.order.rest(queue)
         if before != self.in_force or (dial is not None and not self.in_force):
@@ -155,8 +162,11 @@ class SchedulerState:
         """What is in force here, as plain JSON."""
         return {
             "policy": self.policy if self.in_force else STOCK,
+            "started_with": self.policy,
             "dial": self.dial if math.isfinite(self.dial) else "inf",
             "order": "kept up" if self.order is not None else f"off after {self.failures} errors",
+            "parking": "on" if self.parking is not None else "off",
+            "admission": "by forecast" if self.memory is not None else "SGLang's",
             "waiting": 0 if self.order is None else len(self.order),
         }
 

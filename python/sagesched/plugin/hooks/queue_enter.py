@@ -40,7 +40,8 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
         return result  # SGLang turned it away, or keeps its KV elsewhere
     wishes = Wishes() if known else _wishes(req)
     if wishes.sent_s is not None:
-        state.clock.saw(wishes.sent_s, self.forward_ct)
+        idle = len(queue) == 1 and not self.running_batch.reqs
+        state.clock.saw(wishes.sent_s, self.forward_ct, idle)
     predicted = None if known else _prediction(state, req)
     try:
         if role:

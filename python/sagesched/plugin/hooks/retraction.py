@@ -26,7 +26,7 @@ def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kw
     if not reqs or any(place_of(request) is None for request in reqs):
         return stock
     holder = reqs[0]._sagesched_place.holder
-    if holder is None or not holder.in_force or not holder.predicts:
+    if holder is None or not holder.in_force or not holder.predicts or holder.order is None:
         return stock
     try:
         if holder.memory is not None:

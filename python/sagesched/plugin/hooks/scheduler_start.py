@@ -53,6 +53,10 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
     if self.metrics_reporter.current_scheduler_metrics_enabled:
         metrics.enable()
     spent.on = True
+
+    def make_memory() -> Memory | None:
+        return _memory(self, settings, policy)
+
     state = SchedulerState(
         make_order,
         lambda dial: _parking(self, settings, dial) if predicts(policy) else None,
@@ -61,7 +65,8 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         policy,
         in_force=self.schedule_policy == policy,
         watch=Watch(speaks=_is_first_rank()),
-        memory=_memory(self, settings, policy),
+        make_memory=make_memory,
+        memory=make_memory(),
         preempts=self.enable_priority_preemption,
         checksum=OrderChecksum() if settings.debug_order else None,
         role=role_of(self),
