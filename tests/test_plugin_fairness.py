@@ -28,7 +28,7 @@ def enter_all(order: QueueOrder, *requests: tuple[str, int, bool]) -> list[Any]:
     return queue
 
 
-@pytest.mark.parametrize("dial", [3.0, math.inf])
+@pytest.mark.parametrize("dial", [0.7, 1.0, 3.0, 7.3, math.inf])
 def test_who_opted_out_is_ranked_as_the_average_whatever_is_predicted(dial: float) -> None:
     order = make_order(dial)
     traffic = fill(order, [5, 4000] * 300)  # what is seen: average in between

@@ -223,7 +223,10 @@ def _admission() -> Iterator[Finding]:
     if wanted == STOCK_RESERVE:
         yield Finding("admission", "SGLang's own reserve, as set")
     elif seam:
-        where = "where the server has one plain pool of KV memory and --pp-size 1"
+        where = (
+            "where the server has one plain pool of KV memory, no priority scheduling, no "
+            "speculative decoding, no --disaggregation-mode, and --pp-size 1"
+        )
         yield Finding("admission", f"memory reserved by forecast under gittins, {where}")
     else:
         what = "this release has no place for a forecast; all else works. 0.5.23 has one"

@@ -356,13 +356,18 @@ class QueueOrder:
         return keys
 
     def _level(self, handles: list[int], keys: Keys) -> None:
-        """Rank who opted out as if ``ln(index)`` were the mean of the traffic: by a boost."""
+        """Rank who opted out as if ``ln(index)`` were the mean of the traffic: by a boost.
+
+        Rounding must not decide between two of them that came in one step: far less than a step
+        is added by their numbers.
+        """
         centre = min(max(self._anchor.centre, keys.low), keys.high)
         weight = 1.0 if math.isinf(keys.weight) else keys.weight
         boosts = []
         for handle in handles:
             moved = min(max(self._engine.log_index(handle), keys.low), keys.high)
-            boosts.append(weight * (centre - moved))
+            number = self._opted_out[handle]._sagesched_place.sequence
+            boosts.append(weight * (centre - moved) + number % 4096 * 2.0**-20)
         self._engine.set_boost(handles, boosts)
 
 

@@ -39,7 +39,7 @@ class Place:
         shared: prompt tokens that were in the radix cache when it was admitted.
         parked_at: when it was parked, seconds on a ``SharedClock``; -1 while it is not.
         overdue: it has been parked for as long as it may be: goes first, is not parked again.
-        opted_out: keeps its place by arrival, and is never parked.
+        opted_out: ranked by its arrival as an average request, and never parked.
         tenant: whose it is, for metrics.
         holder: the ``SchedulerState`` in whose queue it waits or waited; None without a scheduler.
     """
