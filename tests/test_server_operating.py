@@ -89,7 +89,8 @@ def test_switching_under_load(more: tuple[str, ...], capsys: pytest.CaptureFixtu
         assert main(["switch", server.url, "--dial", "3.5", "--policy", "fcfs"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert [re.sub(r"\d+ waiting", "", line) for line in lines] == [
-            f"replica {i}: fcfs, dial 3.5, order kept up, " for i in range(replicas)
+            f"replica {i}: fcfs, dial 3.5, order kept up, , parking off, admission SGLang's"
+            for i in range(replicas)
         ]
         found = exported(server.url)
         assert fallbacks(found) == {}

@@ -166,7 +166,7 @@ class SchedulerState:
             "dial": self.dial if math.isfinite(self.dial) else "inf",
             "order": "kept up" if self.order is not None else f"off after {self.failures} errors",
             "parking": "on" if self.parking is not None else "off",
-            "admission": "by forecast" if self.memory is not None else "SGLang's",
+            "admission": "by forecast" if self.in_force and self.memory else "SGLang's",
             "waiting": 0 if self.order is None else len(self.order),
         }
 
