@@ -44,14 +44,17 @@ class Account:
         prompt: prompt tokens of the open ones.
         output: predicted output tokens of those that have a prediction.
         predicted: how many have.
-        ended: requests that have ended since the report before the latest one came.
-        ended_since: of those, since the latest one.
+        ended: requests that have ended since the latest report came.
+        open_then: how many were open when it came.
+        foreign: how many that it counts were sent by somebody else, at least; it may still count
+            what has ended since the report before it.
     """
 
     load: ReplicaLoad | None = None
     epoch: int = 0
     ended: int = 0
-    ended_since: int = 0
+    open_then: int = 0
+    foreign: int = 0
     open: dict[str, Sent] = field(default_factory=dict)
     prompt: int = 0
     output: float = 0.0
@@ -66,7 +69,6 @@ class Account:
         """It is not open any more."""
         entry = self.open.pop(key)
         self.ended += 1
-        self.ended_since += 1
         self._count(entry, -1)
         if not self.open:
             self.output = 0.0  # what rounding left
@@ -78,29 +80,33 @@ class Account:
             self.output += sign * entry.output
             self.predicted += sign
 
+    def hear(self, load: ReplicaLoad) -> None:
+        """A report has come."""
+        counted = load.running + load.waiting
+        self.foreign = max(0, counted - len(self.open) - self.ended)
+        self.load = load
+        self.epoch += 1
+        self.open_then, self.ended = len(self.open), 0
+
     def unseen(self, answers: bool) -> int:
         """How many of the open requests the report cannot contain: the newest ones.
 
-        A report shows the queue and the batch as they were a while ago. Where ends are known as
-        late as reports, all open requests that it does not count were sent since; where they are
-        known at once, it is the net change since. Without word of ends the requests sent since
-        the report before the latest one count, as it may be on its way when they are.
+        A report shows the queue and the batch as they were a while ago. It contains no more of the
+        open requests than it counts, nor more than were open when it came: of what it counts, some
+        may be of somebody else. Where ends are known as late as reports that is exact for a single
+        router; where they are known at once, it is the net change. Without word of ends the
+        requests sent since the report before the latest one count, as it may be on its way when
+        they are.
         """
-        if self.load is None:
+        if self.load is None or not answers:
             return len(self.open)
-        if answers:
-            return max(0, len(self.open) - self.load.running - self.load.waiting)
-        return len(self.open)
+        return max(0, len(self.open) - min(self.load.running + self.load.waiting, self.open_then))
 
     def others(self, answers: bool) -> int:
-        """How many that the report counts were sent by somebody else, at least.
-
-        It may still count what has ended since the report before it.
-        """
+        """How many that the report counts were sent by somebody else, at least."""
         if self.load is None:
             return 0
-        counted = self.load.running + self.load.waiting
-        return max(0, counted - len(self.open) - self.ended) if answers else counted
+        return self.foreign if answers else self.load.running + self.load.waiting
 
     def newest_uncached(self, count: int) -> float:
         """Prompt tokens to compute of the ``count`` newest open ones; of many, extrapolated."""
@@ -147,9 +153,7 @@ class Books:
         account = self.accounts[index]
         if account.load is not None and load.sequence <= account.load.sequence:
             return False
-        account.load = load
-        account.epoch += 1
-        account.ended, account.ended_since = account.ended_since, 0
+        account.hear(load)
         if not self.answers:
             while account.open:
                 key, entry = next(iter(account.open.items()))
