@@ -160,3 +160,28 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_chooser(*arguments, **constants)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_replica_that_takes_the_place_of_another_starts_from_nothing(name: str) -> None:
+    """Its reports count from the first one, and the two choosers agree from there on."""
+    chooser = make_chooser(name, 2, seed=1)
+    full = replace(IDLE, running=60, waiting=50, used_tokens=29_000, release_per_s=1.0)
+    for sequence in range(1, 100):
+        chooser.observe(0, replace(full, sequence=sequence))
+        chooser.sent(0, query(sequence))
+    chooser.set_health(0, False)
+    chooser.reset(0)
+    chooser.set_health(0, True)
+    fresh = make_chooser(name, 2, seed=1)
+    for one in (chooser, fresh):
+        one.observe(0, IDLE)
+        one.observe(1, replace(IDLE, running=5, used_tokens=2_000))
+    if name == "round_robin":  # the turn is nobody's own
+        fresh.sent(0, query(0))
+    for number in range(1, 40):
+        assert send(chooser, query(number)) == send(fresh, query(number))
+    for number in range(1, 100):
+        chooser.finished(f"r{number}")
+    books = getattr(chooser, "_books", None)
+    assert books is None or len(books) == 0

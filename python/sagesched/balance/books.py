@@ -162,6 +162,11 @@ class Books:
                 self.finished(key)
         return True
 
+    def reset(self, index: int) -> None:
+        """Another replica takes the place."""
+        self._forget(self.accounts[index])
+        self.accounts[index] = Account()
+
     def add(self) -> None:
         """A replica joined."""
         self.accounts.append(Account())
@@ -169,6 +174,9 @@ class Books:
     def cut(self, replicas: int) -> None:
         """Those from ``replicas`` on are gone, with what was sent there."""
         for account in self.accounts[replicas:]:
-            for key in account.open:
-                del self._where[key]
+            self._forget(account)
         del self.accounts[replicas:]
+
+    def _forget(self, account: Account) -> None:
+        for key in account.open:
+            del self._where[key]

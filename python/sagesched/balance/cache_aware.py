@@ -57,6 +57,11 @@ class CacheAware(Counted):
         super().sent(index, query)
         self._table.insert(index, self._blocks_of(query))
 
+    def reset(self, index: int) -> None:
+        """Its account and its part of the table are empty."""
+        super().reset(index)
+        self._table.forget(index)
+
     def _blocks_of(self, query: Query) -> list[int]:
         """Kept from `choose` to `sent`."""
         if self._asked is None or self._asked[0] is not query:

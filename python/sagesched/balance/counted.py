@@ -31,6 +31,10 @@ class Counted(Chooser):
         """Into the books."""
         self._books.observe(index, load)
 
+    def reset(self, index: int) -> None:
+        """Its account is empty."""
+        self._books.reset(index)
+
     def _entry(self, index: int, query: Query) -> Sent:
         output = query.expected_output
         return Sent(

@@ -141,6 +141,7 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
             self._slots.append(_Slot())
             self._chooser.resize(len(self._slots))
         self._slots[free] = _Slot(replica_id, LoadReader())
+        self._chooser.reset(free)
         self._chooser.set_health(free, True)
 
     def _vacate(self, replica_id: ReplicaID) -> None:

@@ -133,6 +133,12 @@ class Sal(Prefixed):
         rates.prefill_per_s = _smoothed(rates.prefill_per_s, load.prefill_per_s, blend)
         self._estimates[index] = None
 
+    def reset(self, index: int) -> None:
+        """Its rates are unknown, too."""
+        super().reset(index)
+        self._rates[index] = Rates()
+        self._estimates[index] = None
+
     def _estimate(self, index: int) -> Estimate:
         account = self._books.accounts[index]
         load = account.load
