@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 from types import ModuleType, SimpleNamespace
@@ -92,3 +93,31 @@ def test_a_replica_that_comes_back_under_its_old_place_has_nothing_open(router: 
         router.on_request_completed("a", str(number))
     assert router._open == {}
     assert router._choose(request(9)) == "b"
+
+
+def test_ray_gets_a_choice_whatever_the_body_is(router: Any) -> None:
+    replicas = [replica("a"), replica("b")]
+    router.update_replicas(replicas)
+    for number, body in enumerate(({"input_ids": [1, "a"]}, {"input_ids": [1, 2**70]}, object())):
+        one = request(number, body)
+        groups = asyncio.run(router.choose_replicas(replicas, one))
+        assert sorted(each.replica_id for group in groups for each in group) == ["a", "b"]
+        router.on_request_routed(one, "b", None)
+        router.on_request_completed("b", str(number))
+    assert router._open == {}
+
+
+def test_errors_of_ours_do_not_fail_a_request(router: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    replicas = [replica("a"), replica("b")]
+    router.update_replicas(replicas)
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("books")
+
+    monkeypatch.setattr(router._chooser, "sent", broken)
+    one = request(1)
+    assert asyncio.run(router.choose_replicas(replicas, one)) == [replicas]
+    router.on_request_routed(one, "b", None)
+    monkeypatch.setattr(router._chooser, "finished", broken)
+    router.on_request_completed("b", "1")
+    assert "a choice failed, the request goes anywhere" in router._warned

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from sagesched.balance import Chooser, ReplicaLoad
+from sagesched.balance import Chooser, NoReplica, Query, ReplicaLoad
 from sagesched.balance.reported import LoadReader
 from sagesched.gateway.config import RouteConfig
 from sagesched.gateway.targets import Direct, Gateway
@@ -58,6 +58,7 @@ class Fleet:
         self._config = config
         self._client = client
         self._clock = clock
+        self._warned = False
         self._tasks: list[asyncio.Task[None]] = []
         for replica in self.replicas:
             chooser.set_health(replica.index, False)
@@ -80,6 +81,47 @@ class Fleet:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def choose(self, query: Query) -> int:
+        """Where the request goes, noted as sent; if the chooser fails, where we have the fewest.
+
+        Raises:
+            NoReplica: none is healthy.
+        """
+        try:
+            index = self.chooser.choose(query)
+            self.chooser.sent(index, query)
+        except NoReplica:
+            raise
+        except Exception:
+            self._chooser_failed()
+            healthy = [replica for replica in self.replicas if replica.healthy]
+            if not healthy:
+                raise NoReplica("none is healthy") from None
+            index = min(healthy, key=lambda replica: replica.in_flight).index
+        self.replicas[index].in_flight += 1
+        return index
+
+    def moved(self, index: int, query: Query) -> None:
+        """It turned out to be at that replica."""
+        try:
+            self.chooser.sent(index, query)
+        except Exception:
+            self._chooser_failed()
+
+    def ended(self, index: int, query: Query) -> None:
+        """A request that was chosen for is over."""
+        self.replicas[index].in_flight -= 1
+        try:
+            self.chooser.finished(query.key)
+        except Exception:
+            self._chooser_failed()
+
+    def _chooser_failed(self) -> None:
+        """Not a reason to fail a request; logged once."""
+        if not self._warned:
+            self._warned = True
+            logger.exception("the chooser fails; where it does the least used server is taken")
 
     async def look(self, replica: Replica) -> None:
         """Read one load."""
