@@ -65,10 +65,13 @@ class Account:
         self.open[key] = entry
         self._count(entry, 1)
 
-    def leave(self, key: str) -> Sent:
-        """It is not open any more."""
+    def leave(self, key: str, *, moved: bool = False) -> Sent:
+        """It has ended, or was never here."""
         entry = self.open.pop(key)
-        self.ended += 1
+        if not moved:
+            self.ended += 1
+        elif entry.epoch < self.epoch:
+            self.open_then -= 1  # no report contains it
         self._count(entry, -1)
         if not self.open:
             self.output = 0.0  # what rounding left
@@ -135,13 +138,18 @@ class Books:
 
     def sent(self, index: int, key: str, entry: Sent) -> None:
         """A key that is open is moved."""
-        self.finished(key)
+        if (before := self._where.pop(key, None)) is not None:
+            self.accounts[before].leave(key, moved=True)
         account = self.accounts[index]
         entry.epoch = account.epoch
         account.enter(key, entry)
         self._where[key] = index
         if len(account.open) > MOST_OPEN:
             self.finished(next(iter(account.open)))
+
+    def where(self, key: str) -> int | None:
+        """The replica at which it is open."""
+        return self._where.get(key)
 
     def finished(self, key: str) -> Sent | None:
         """It is no longer open; returns what it was."""

@@ -9,6 +9,7 @@ from typing import Any
 from sagesched.balance.at_random import PowerOfTwo, Random
 from sagesched.balance.base import Chooser
 from sagesched.balance.cache_aware import CacheAware
+from sagesched.balance.checks import check_flag
 from sagesched.balance.least_work import Oracle, OracleStart, ShortestPredicted
 from sagesched.balance.round_robin import RoundRobin
 from sagesched.balance.sal import Sal, SalConstants, SalPrompt
@@ -56,15 +57,20 @@ def make_chooser(name: str, replicas: int, *, seed: int = 0, **constants: Any) -
             ``answers=False`` for a caller that never says `finished`.
 
     Raises:
-        ValueError: an unknown name or constant, or fewer than one replica.
+        ValueError: an unknown name or constant, a value that makes no sense, or fewer than one
+            replica.
     """
     kind: Callable[..., Chooser] = _kind(name)
     arguments = dict(constants)
+    check_flag("answers", arguments.get("answers", True))
     if kind in _SEEDED:
         arguments["seed"] = seed
     if kind in (Sal, SalPrompt):
         own = {key: arguments.pop(key) for key in list(arguments) if key in _SAL_NAMES}
-        arguments["constants"] = SalConstants(**own)
+        try:
+            arguments["constants"] = SalConstants(**own)
+        except ValueError as error:
+            raise ValueError(f"chooser {name}: {error}") from None
     if kind in (RoundRobin, Random, TotalRequests, TotalTokens, Oracle, OracleStart):
         arguments.pop("answers", None)  # they do not depend on it
     try:
