@@ -266,3 +266,12 @@ def test_a_request_that_is_moved_is_in_no_report_of_where_it_was_not() -> None:
     for number in range(9, 12):
         chooser.sent(0, query(number))
     assert chooser._books.accounts[0].unseen(True) == 3  # type: ignore[attr-defined]
+
+
+def test_a_chooser_and_its_constants_from_text() -> None:
+    text, plain = (make_chooser(spec, 2) for spec in ("sal:output=4096:answers=0", "sal"))
+    assert text.constants.output == 4096  # type: ignore[attr-defined]
+    assert (text._books.answers, plain._books.answers) == (False, True)  # type: ignore[attr-defined]
+    for spec in ("sal:", "sal:output", "sal:output=", "sal:output=-1", "best:output=1", "sal:x=1"):
+        with pytest.raises(ValueError, match=r"expected|unknown|unexpected"):
+            make_chooser(spec, 2)
