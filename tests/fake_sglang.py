@@ -26,6 +26,7 @@ class FakeSglang:
         seen: headers and body of each request to an inference route, in order.
         aborted: requests whose client left before the answer's end.
         gate: inference waits until it is set; set by default.
+        loads: if set, the very bytes that ``/v1/loads`` answers.
         load: what ``/v1/loads`` says, beside the requests in progress.
         padding: characters in each piece of a stream; ``produced`` counts the pieces.
         status: of inference routes.
@@ -43,6 +44,7 @@ class FakeSglang:
         self.produced = 0
         self.status = 200
         self.load: dict[str, Any] = {}
+        self.loads = b""
         self.gate = threading.Event()
         self.gate.set()
         inference = ("/generate", "/v1/completions", "/v1/chat/completions")
@@ -82,6 +84,8 @@ class FakeSglang:
         self.polled += 1
         if self.api_key and request.headers.get("authorization") != f"Bearer {self.api_key}":
             return JSONResponse({"error": "no"}, 401)
+        if self.loads:
+            return Response(self.loads, media_type="application/json")
         load = {
             "timestamp": time.time(),
             "dp_rank": 0,

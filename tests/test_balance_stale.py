@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sagesched.balance import Chooser, Query, ReplicaLoad, make_chooser
+from sagesched.balance.books import Books, Sent
 
 NAMES = ["sal", "sal-prompt", "power_of_two", "cache_aware", "shortest_predicted"]
 
@@ -37,6 +40,52 @@ def test_reports_from_before_a_burst_do_not_hide_it(name: str) -> None:
         for index in range(2):
             chooser.observe(index, report(0, sequence))
     assert burst(chooser, 20) == [1] * 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("others", [20, 50])
+def test_requests_of_others_do_not_hide_a_burst(name: str, others: int) -> None:
+    """Reports are full of what another router sent; a burst between two is shared all the same."""
+    chooser = make_chooser(name, 4)
+    for sequence in range(1, 4):
+        for index in range(4):
+            chooser.observe(index, report(others, sequence))
+        where = burst(chooser, 40, first=100 * sequence)
+        assert {where.count(index) for index in range(4)} <= set(range(5, 16))
+        for number in range(100 * sequence, 100 * sequence + 40):
+            chooser.finished(f"r{number}")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(["send", "end", "report"]), max_size=80), st.integers(0, 9))
+def test_a_single_router_knows_what_has_changed_since_a_report(
+    events: list[str], delay: int
+) -> None:
+    """Ends and reports are heard equally late, and nobody else sends."""
+    books = Books()
+    books.add()
+    sent = ended = heard = 0
+    on_its_way: list[tuple[int, str, int]] = []
+    for now, event in enumerate(events):
+        if event == "send":
+            books.sent(0, str(sent), Sent(0, 300, 300, 1.0, 0))
+            sent += 1
+        elif event == "end" and ended < sent:
+            on_its_way.append((now + delay, "end", ended))
+            ended += 1
+        elif event == "report":
+            on_its_way.append((now + delay, "report", sent - ended))
+        while on_its_way and on_its_way[0][0] <= now:
+            _, kind, value = on_its_way.pop(0)
+            if kind == "end":
+                books.finished(str(value))
+            else:
+                heard, counted = heard + 1, value
+                books.observe(0, report(counted, heard))
+        if heard:
+            account = books.accounts[0]
+            assert account.unseen(True) == max(0, len(books) - counted)
+            assert delay or account.others(True) == 0
 
 
 def test_stock_total_requests_believes_them() -> None:

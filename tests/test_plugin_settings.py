@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
 
 from sagesched.cost import CostModel
-from sagesched.plugin.settings import VARIABLES, Settings, is_ours, read_settings
+from sagesched.plugin.settings import ELSEWHERE, VARIABLES, Settings, is_ours, read_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -50,6 +51,20 @@ def test_every_variable_is_read() -> None:
     assert settings.debug_order
     assert settings.allow_untested_sglang
     assert len(VARIABLES) == 14, "a new variable needs a line in this test"
+
+
+def test_every_variable_that_the_code_names_is_known() -> None:
+    """One that is set for the router or a script must not stop an engine beside it."""
+    root = Path(__file__).resolve().parents[1]
+    files = [*(root / "python").rglob("*.py"), *(f for f in (root / "scripts").rglob("*"))]
+    named: set[str] = set()
+    for file in files:
+        if file.is_file() and file.suffix in {"", ".py", ".sh"}:
+            # Options of the build are no variables of the environment.
+            named |= set(re.findall(r"(?<!define\.)\bSAGESCHED_[A-Z_]+[A-Z]\b", file.read_text()))
+    build = set(re.findall(r"SAGESCHED_[A-Z_]+", (root / "CMakeLists.txt").read_text()))
+    assert named - build == {*VARIABLES, *ELSEWHERE}
+    read_settings(dict.fromkeys(ELSEWHERE, "anything"))
 
 
 @pytest.mark.parametrize(

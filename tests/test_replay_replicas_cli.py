@@ -28,6 +28,12 @@ EIGHT = (*SOURCE, "--policies", "fcfs", "--replicas", "8")
         (["--speeds", "1"], ["--speeds", "--replicas"]),
         (["--replicas", "0"], ["--replicas", "at least 1"]),
         (["--replicas", "2", "--balance", "best"], ["'best'", "sal", "round_robin", "oracle"]),
+        (["--replicas", "1000000"], ["--replicas", "at most 64"]),
+        (["--replicas", "2", "--balance", "sal:output=x"], ["--balance", "KEY=NUMBER"]),
+        (["--replicas", "2", "--balance", "sal:colour=1"], ["--balance", "colour"]),
+        (["--replicas", "2", "--balance", "sal:blend=7"], ["--balance", "blend"]),
+        (["--replicas", "2", "--balance", "oracle:output=1"], ["--balance", "no constants"]),
+        (["--replicas", "2", "--balance", "best:output=1"], ["'best'", "oracle"]),
         (["--replicas", "2", "--load-delay", "-1"], ["--load-delay"]),
         (["--replicas", "2", "--speeds", "1,x"], ["--speeds", "'x'"]),
         (["--replicas", "2", "--speeds", "1,1,1"], ["--speeds", "3 values for 2"]),
@@ -82,8 +88,26 @@ def test_rows_carry_the_balance(tmp_path: Path, capsys: pytest.CaptureFixture[st
     output = capsys.readouterr().out
     assert "| fcfs, round_robin " in output
     assert "x fcfs, round_robin" in output
+    header = next(line for line in output.splitlines() if line.startswith("| policy"))
+    cells = [cell.strip() for cell in header.strip("|").split("|")]
+    assert cells[cells.index("P99 TTFT s") + 2] == "hit"
+    one = next(line for line in output.splitlines() if line.startswith("| fcfs, oracle"))
+    shown = [cell.strip() for cell in one.strip("|").split("|")]
+    row = next(r for r in written["rows"] if (r["policy"], r["balance"]) == ("fcfs", "oracle"))
+    assert shown[cells.index("hit")] == f"{row['prefix_hit']:.3f}"
     page = report.read_text()
     assert "shortest, oracle" in page
+
+
+def test_constants_of_a_chooser_are_part_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    flags = ["--balance", "sal,sal:answers=0:output=256", "--json", str(file)]
+    assert run(parsed(*EIGHT, *flags), FakeBackend()) == 0
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["balance"] for row in rows] == ["sal", "sal:answers=0:output=256"]
+    plan = make_plan(parsed(*EIGHT, *flags), FakeBackend())
+    assert plan.predictors["fcfs, sal:answers=0:output=256"] == "shipped"
+    assert make_plan(parsed(*SOURCE, "--policies", "fcfs", "--replicas", "64"), FakeBackend())
 
 
 def test_replicas_as_one_engine_for_the_lower_bound() -> None:

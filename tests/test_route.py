@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from sagesched.balance.sal import Sal
+
 from .fake_sglang import POOL, FakeSglang
 from .routing import PATIENT, Router, generate_body, in_thread, wait_until
 from .rude_server import RudeServer
@@ -233,6 +235,44 @@ def test_a_server_whose_load_stands_still_gets_no_more(
         assert not router.replicas()[0]["healthy"]  # idle, and still no word of it
         a.load = {}
         wait_until(lambda: router.replicas()[0]["healthy"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"input_ids": [1, "a"]}',
+        b'{"input_ids": [1, 2.5]}',
+        b'{"input_ids": [1, null]}',
+        b'{"input_ids": [[1, 2], [3, %d]]}' % 2**70,
+        b'{"text": "hi", "max_completion_tokens": 1%s}' % (b"0" * 400),
+        b'{"text": "hi", "sampling_params": {"temperature": 1e999}}',
+        b'{"text": "\\ud800"}',
+        b"[" * 50_000,
+        b"{no json",
+        b"",
+    ],
+)
+def test_the_server_judges_a_body_that_nobody_understands(body: bytes) -> None:
+    with FakeSglang("a") as a, Router(a.url) as router:
+        answer = router.client.post("/generate", content=body)
+        assert answer.headers["x-sagesched-replica"] == "0"
+        assert answer.status_code == httpx.post(f"{a.url}/generate", content=body).status_code
+
+
+def test_a_chooser_that_fails_fails_no_request(
+    fakes: tuple[FakeSglang, FakeSglang],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("books")
+
+    for name in ("choose", "finished"):
+        monkeypatch.setattr(Sal, name, broken)
+    a, b = fakes
+    with Router(a.url, b.url) as router:
+        assert [router.generate().status_code for _ in range(3)] == [200] * 3
+    assert len([r for r in caplog.records if "chooser fails" in r.getMessage()]) == 1
 
 
 def test_what_is_not_balanced(fakes: tuple[FakeSglang, FakeSglang]) -> None:

@@ -77,6 +77,23 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["--replica", "localhost:30000"], "localhost:30000: expected http://HOST:PORT"),
         (["--replica", "http://a:1", "--balance", "best"], "unknown chooser 'best'; choose from"),
         (["--replica", "http://a:1", "--balance", "oracle"], "for replay only"),
+        (["--replica", "http://a:1", "--replica", "http://a:1/"], "--replica: one is named twice"),
+        (["--replica", "http://a:1", "--gateway", "g:1"], "--gateway g:1: expected http://"),
+        *(
+            (["--replica", "http://a:1", flag, value], f"{flag}: expected a number above 0")
+            for flag in (
+                "--max-body-mib",
+                "--poll-ms",
+                "--stall-s",
+                "--queue-timeout-s",
+                "--bytes-per-token",
+                "--predictor-deadline-ms",
+            )
+            for value in ("inf", "nan", "-5", "0")
+        ),
+        (["--replica", "http://a:1", "--max-inflight", "0"], "--max-inflight: expected a number"),
+        (["--replica", "http://a:1", "--max-queue", "-1"], "--max-queue: expected at least 0"),
+        (["--replica", "http://a:1", "--drain-s", "0"], "--drain-s 0: expected at least 1"),
         (["--replica", "http://a:1", "--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
     ],
 )

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sagesched.balance.prefix_table import blocks_of
 from sagesched.balance.reported import LoadReader
 from sagesched.balance.request_body import read_body
 from sagesched.gateway.admission import Admission, RejectedError
@@ -64,6 +65,12 @@ LOAD = {
         ([1], 0, ""),
         ({"text": "é" * 4}, 2, "é" * 4),
         ({"text": "\ud800"}, 1, "\ud800"),
+        ({"input_ids": [1, "a"]}, 0, ""),
+        ({"input_ids": [1, 2.5]}, 0, ""),
+        ({"input_ids": [1, None]}, 0, ""),
+        ({"input_ids": [1, 2**70]}, 0, ""),
+        ({"input_ids": [[1, 2], [2**63], [3]]}, 3, ""),
+        ({"prompt": [-1, 5]}, 2, ""),
     ],
 )
 def test_prompts_are_counted_or_estimated(body: Any, tokens: int, text: str) -> None:
@@ -91,6 +98,15 @@ def test_a_body_tells_its_limits() -> None:
     assert not read_body({"response_format": {"type": "text"}}).structured
 
 
+HUGE = [pytest.param(value, id="huge") for value in (10**400, -(10**400), float("inf"))]
+
+
+@pytest.mark.parametrize("limit", [*HUGE, float("nan"), 0, "9", True], ids=str)
+def test_a_limit_that_is_none_counts_as_none(limit: Any) -> None:
+    body = {"text": "a", "sampling_params": {"max_new_tokens": limit, "temperature": limit}}
+    assert read_body(body).max_new_tokens is None
+
+
 FIELDS = ("text", "input_ids", "messages", "content", "prompt", "sampling_params", "max_tokens")
 
 
@@ -100,9 +116,10 @@ def _nested(part: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), _nested))
 def test_no_body_is_too_odd(body: Any) -> None:
-    asked = read_body(body)
-    assert asked.prompt_tokens >= 0
-    asked.query("k")
+    for odd in (body, {"input_ids": body}, {"sampling_params": {"max_new_tokens": body}}):
+        asked = read_body(odd)
+        assert asked.prompt_tokens >= 0
+        blocks_of(asked.query("k").prefix)
 
 
 def test_ranks_are_added_up_and_rates_are_means_over_a_window() -> None:
@@ -235,6 +252,7 @@ class FakePredictor:
         self.told: list[dict[str, Any]] = []
         self.slow = False
         self.status = 200
+        self.quantiles: Any = None
 
     async def predict(self, request: Request) -> Response:
         body = await request.json()
@@ -242,7 +260,8 @@ class FakePredictor:
         while self.slow:
             await asyncio.sleep(0.01)
         words = len(body["prompt"].split())
-        answer = {"quantiles": {"0.5": words}, "expected_output_tokens_p90": words}
+        quantiles = self.quantiles or {"0.5": words}
+        answer = {"quantiles": quantiles, "expected_output_tokens_p90": words}
         return JSONResponse(answer | {"key": f"key {len(self.asked)}"}, self.status)
 
     async def ingest(self, request: Request) -> Response:
@@ -306,4 +325,7 @@ def test_without_an_answer_in_time_requests_go_on() -> None:
         predictor.slow, predictor.status = False, 503
         assert router.generate().status_code == 200
         wait_until(lambda: router.metric("predictions_total", result="failed") == 1)
+        predictor.status, predictor.quantiles = 200, [1]
+        assert router.generate().status_code == 200
+        wait_until(lambda: router.metric("predictions_total", result="failed") == 2)
         assert predictor.told == []

@@ -62,6 +62,12 @@ class Chooser(ABC):
         """
         self._healthy[index] = ok
 
+    def reset(self, index: int) -> None:  # noqa: B027  # most keep nothing per replica
+        """Another replica takes this place: what was known of the one before does not hold.
+
+        Its reports may begin with any `sequence`, and requests of the old one are forgotten.
+        """
+
     def resize(self, replicas: int) -> None:
         """Replicas were added at the end, or the last ones removed.
 

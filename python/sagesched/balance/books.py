@@ -44,14 +44,17 @@ class Account:
         prompt: prompt tokens of the open ones.
         output: predicted output tokens of those that have a prediction.
         predicted: how many have.
-        ended: requests that have ended since the report before the latest one came.
-        ended_since: of those, since the latest one.
+        ended: requests that have ended since the latest report came.
+        open_then: how many were open when it came.
+        foreign: how many that it counts were sent by somebody else, at least; it may still count
+            what has ended since the report before it.
     """
 
     load: ReplicaLoad | None = None
     epoch: int = 0
     ended: int = 0
-    ended_since: int = 0
+    open_then: int = 0
+    foreign: int = 0
     open: dict[str, Sent] = field(default_factory=dict)
     prompt: int = 0
     output: float = 0.0
@@ -62,11 +65,13 @@ class Account:
         self.open[key] = entry
         self._count(entry, 1)
 
-    def leave(self, key: str) -> Sent:
-        """It is not open any more."""
+    def leave(self, key: str, *, moved: bool = False) -> Sent:
+        """It has ended, or was never here."""
         entry = self.open.pop(key)
-        self.ended += 1
-        self.ended_since += 1
+        if not moved:
+            self.ended += 1
+        elif entry.epoch < self.epoch:
+            self.open_then -= 1  # no report contains it
         self._count(entry, -1)
         if not self.open:
             self.output = 0.0  # what rounding left
@@ -78,29 +83,33 @@ class Account:
             self.output += sign * entry.output
             self.predicted += sign
 
+    def hear(self, load: ReplicaLoad) -> None:
+        """A report has come."""
+        counted = load.running + load.waiting
+        self.foreign = max(0, counted - len(self.open) - self.ended)
+        self.load = load
+        self.epoch += 1
+        self.open_then, self.ended = len(self.open), 0
+
     def unseen(self, answers: bool) -> int:
         """How many of the open requests the report cannot contain: the newest ones.
 
-        A report shows the queue and the batch as they were a while ago. Where ends are known as
-        late as reports, all open requests that it does not count were sent since; where they are
-        known at once, it is the net change since. Without word of ends the requests sent since
-        the report before the latest one count, as it may be on its way when they are.
+        A report shows the queue and the batch as they were a while ago. It contains no more of the
+        open requests than it counts, nor more than were open when it came: of what it counts, some
+        may be of somebody else. Where ends are known as late as reports that is exact for a single
+        router; where they are known at once, it is the net change. Without word of ends the
+        requests sent since the report before the latest one count, as it may be on its way when
+        they are.
         """
-        if self.load is None:
+        if self.load is None or not answers:
             return len(self.open)
-        if answers:
-            return max(0, len(self.open) - self.load.running - self.load.waiting)
-        return len(self.open)
+        return max(0, len(self.open) - min(self.load.running + self.load.waiting, self.open_then))
 
     def others(self, answers: bool) -> int:
-        """How many that the report counts were sent by somebody else, at least.
-
-        It may still count what has ended since the report before it.
-        """
+        """How many that the report counts were sent by somebody else, at least."""
         if self.load is None:
             return 0
-        counted = self.load.running + self.load.waiting
-        return max(0, counted - len(self.open) - self.ended) if answers else counted
+        return self.foreign if answers else self.load.running + self.load.waiting
 
     def newest_uncached(self, count: int) -> float:
         """Prompt tokens to compute of the ``count`` newest open ones; of many, extrapolated."""
@@ -129,13 +138,18 @@ class Books:
 
     def sent(self, index: int, key: str, entry: Sent) -> None:
         """A key that is open is moved."""
-        self.finished(key)
+        if (before := self._where.pop(key, None)) is not None:
+            self.accounts[before].leave(key, moved=True)
         account = self.accounts[index]
         entry.epoch = account.epoch
         account.enter(key, entry)
         self._where[key] = index
         if len(account.open) > MOST_OPEN:
             self.finished(next(iter(account.open)))
+
+    def where(self, key: str) -> int | None:
+        """The replica at which it is open."""
+        return self._where.get(key)
 
     def finished(self, key: str) -> Sent | None:
         """It is no longer open; returns what it was."""
@@ -147,9 +161,7 @@ class Books:
         account = self.accounts[index]
         if account.load is not None and load.sequence <= account.load.sequence:
             return False
-        account.load = load
-        account.epoch += 1
-        account.ended, account.ended_since = account.ended_since, 0
+        account.hear(load)
         if not self.answers:
             while account.open:
                 key, entry = next(iter(account.open.items()))
@@ -158,6 +170,11 @@ class Books:
                 self.finished(key)
         return True
 
+    def reset(self, index: int) -> None:
+        """Another replica takes the place."""
+        self._forget(self.accounts[index])
+        self.accounts[index] = Account()
+
     def add(self) -> None:
         """A replica joined."""
         self.accounts.append(Account())
@@ -165,6 +182,9 @@ class Books:
     def cut(self, replicas: int) -> None:
         """Those from ``replicas`` on are gone, with what was sent there."""
         for account in self.accounts[replicas:]:
-            for key in account.open:
-                del self._where[key]
+            self._forget(account)
         del self.accounts[replicas:]
+
+    def _forget(self, account: Account) -> None:
+        for key in account.open:
+            del self._where[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sagesched.balance.checks import check_number
 from sagesched.balance.counted import Counted
 from sagesched.balance.kinds import Query
 from sagesched.balance.prefix_table import PrefixTable, block_count, blocks_of
@@ -21,6 +22,9 @@ class CacheAware(Counted):
         ratio: of the most to the fewest requests.
         tree_blocks: memory bound of the table, per replica.
         answers: whether the caller says `finished`.
+
+    Raises:
+        ValueError: a value that makes no sense.
     """
 
     name = "cache_aware"
@@ -35,6 +39,10 @@ class CacheAware(Counted):
         tree_blocks: int = 65_536,
         answers: bool = True,
     ) -> None:
+        check_number("threshold", threshold, least=0, most=1)
+        check_number("imbalance", imbalance, least=0)
+        check_number("ratio", ratio, least=0)
+        check_number("tree_blocks", tree_blocks, least=1, whole=True)
         self._threshold, self._imbalance, self._ratio = threshold, imbalance, ratio
         self._table = PrefixTable(tree_blocks)
         self._asked: tuple[Query, list[int]] | None = None
@@ -56,6 +64,17 @@ class CacheAware(Counted):
         """Into the table, too."""
         super().sent(index, query)
         self._table.insert(index, self._blocks_of(query))
+
+    def set_health(self, index: int, ok: bool, *, keeps_cache: bool = False) -> None:
+        """What an unhealthy replica had cached is forgotten, unless it keeps it."""
+        super().set_health(index, ok)
+        if not (ok or keeps_cache):
+            self._table.forget(index)
+
+    def reset(self, index: int) -> None:
+        """Its account and its part of the table are empty."""
+        super().reset(index)
+        self._table.forget(index)
 
     def _blocks_of(self, query: Query) -> list[int]:
         """Kept from `choose` to `sent`."""

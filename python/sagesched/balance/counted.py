@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from sagesched.balance.base import Chooser
 from sagesched.balance.books import Books, Sent
 from sagesched.balance.kinds import Query, ReplicaLoad
+
+
+def output_of(query: Query) -> float:
+    """Predicted output, tokens; NaN where there is none, or none that can be."""
+    output = query.expected_output
+    return output if output is not None and 0 <= output < math.inf else math.nan
 
 
 class Counted(Chooser):
@@ -31,15 +39,12 @@ class Counted(Chooser):
         """Into the books."""
         self._books.observe(index, load)
 
+    def reset(self, index: int) -> None:
+        """Its account is empty."""
+        self._books.reset(index)
+
     def _entry(self, index: int, query: Query) -> Sent:
-        output = query.expected_output
-        return Sent(
-            index,
-            query.prompt_tokens,
-            query.prompt_tokens,
-            float("nan") if output is None else output,
-            0,
-        )
+        return Sent(index, query.prompt_tokens, query.prompt_tokens, output_of(query), 0)
 
     def _requests(self, index: int) -> int:
         """Running, waiting and on their way."""

@@ -67,7 +67,8 @@ class PrefixTable:
         self._limits[index] = max(1, min(self._default, tokens // TOKENS_PER_BLOCK))
 
     def forget(self, index: int) -> None:
-        """A replica starts anew."""
+        """A replica starts anew; how much it holds is not known yet."""
+        self._limits[index] = self._default
         used = self._used[index]
         while used:
             self._drop(index, used.popitem()[0])

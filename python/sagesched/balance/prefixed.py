@@ -40,6 +40,12 @@ class Prefixed(Counted):
             self._table.forget(index)
             self._asked = None
 
+    def reset(self, index: int) -> None:
+        """Its account and its part of the table are empty."""
+        super().reset(index)
+        self._table.forget(index)
+        self._asked = None
+
     def _report(self, index: int, load: ReplicaLoad) -> bool:
         """Whether it was news."""
         if not self._books.observe(index, load):

@@ -85,14 +85,20 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
         self, pending_request: PendingRequest, replica_id: ReplicaID, result: Any
     ) -> None:
         """A replica has accepted it, perhaps another one than was chosen."""
-        self._enter(pending_request, replica_id)
+        try:
+            self._enter(pending_request, replica_id)
+        except Exception as error:
+            self._warn("a request was not noted", error)
 
     def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
         """Answered, failed, or not accepted: such a one is chosen for anew."""
         # Calls that one request makes share the id.
         for key, where in self._open.get(internal_request_id, {}).items():
             if where == replica_id:
-                self._leave(internal_request_id, key)
+                try:
+                    self._leave(internal_request_id, key)
+                except Exception as error:
+                    self._warn("the end of a request was not noted", error)
                 return
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
@@ -141,6 +147,7 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
             self._slots.append(_Slot())
             self._chooser.resize(len(self._slots))
         self._slots[free] = _Slot(replica_id, LoadReader())
+        self._chooser.reset(free)
         self._chooser.set_health(free, True)
 
     def _vacate(self, replica_id: ReplicaID) -> None:
@@ -165,7 +172,7 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
             assert slot.reader is not None
             try:
                 load = slot.reader.read(stats.get("loads") or [stats])
-            except (ValueError, TypeError, AttributeError) as error:
+            except Exception as error:
                 self._warn("record_routing_stats of a replica returns no load", error)
                 continue
             self._chooser.observe(number, load)

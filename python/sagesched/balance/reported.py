@@ -11,6 +11,8 @@ WINDOW_S = 1.0
 """Rates are means over at least so long: in a shorter time often nothing ends."""
 LEAST_PREFILL = 1024
 """Tokens; with fewer in a window the time is that of starting a step, not of computing tokens."""
+MOST = 2.0**53
+"""Of any number in a report."""
 
 
 class LoadReader:
@@ -35,7 +37,7 @@ class LoadReader:
         Raises:
             ValueError: there are none, or a field is missing or no number.
         """
-        if not reports:
+        if not isinstance(reports, Sequence) or not reports:
             raise ValueError("the server reports no loads")
         total = _sum(reports)
         if not total["timestamp"] or total["timestamp"] != self._last["timestamp"]:
@@ -84,16 +86,20 @@ _OPTIONAL = ("total_prefill_uncached_tokens", "total_prefill_busy_us", "gen_thro
 
 
 def _sum(reports: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    if not all(isinstance(report, Mapping) for report in reports):
+        raise ValueError("a load that the server reports is no object")
     total = {name: sum(_number(r, name) for r in reports) for name in _REQUIRED}
     total |= {name: sum(_number(r, name, 0.0) for r in reports) for name in _OPTIONAL}
-    moments = [r.get("decode_moments") for r in reports]
-    total["generated"] = float(sum(m[-1] for m in moments if m))  # counted while it decodes
+    moments = [r.get("decode_moments") for r in reports]  # counted while it decodes
+    last = [{"decode_moments": m[-1]} for m in moments if isinstance(m, list) and m]
+    total["generated"] = sum(_number(one, "decode_moments") for one in last)
     total["timestamp"] = max(_number(r, "timestamp", 0.0) for r in reports)
     return total
 
 
 def _number(report: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = report.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= MOST:  # NaN is neither
         raise ValueError(f"the server's load says {name} = {value!r}, expected a number")
     return float(value)

@@ -7,6 +7,7 @@ LLM passes pydantic models). Nothing is checked here: the engine says what is wr
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from sagesched.balance import Query
 
 BYTES_PER_TOKEN = 4.0
 """Of English text under a vocabulary of 32,000 to 256,000; of other text there are fewer."""
+
+MOST = 2**53
+"""A larger number is no limit."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,10 @@ def read_body(body: Any, bytes_per_token: float = BYTES_PER_TOKEN) -> Asked:
     sampling = _get(body, "sampling_params")
     prompts = list(_prompts(body))
     text = "\n".join(part for part in prompts if isinstance(part, str))
-    ids = [token for part in prompts if not isinstance(part, str) for token in part]
+    ids = array("q")
+    for part in prompts:
+        if not isinstance(part, str):
+            ids.extend(part)
     size = len(text.encode("utf-8", "replace"))
     limits = [
         _get(sampling, "max_new_tokens"),
@@ -70,19 +77,29 @@ def read_body(body: Any, bytes_per_token: float = BYTES_PER_TOKEN) -> Asked:
     )
 
 
-def _prompts(body: Any) -> Iterator[str | Sequence[int]]:
+def _prompts(body: Any) -> Iterator[str | array[int]]:
     messages = _get(body, "messages")
     if isinstance(messages, list):
         yield "\n".join(part for message in messages for part in _content(message))
         return
     for name in ("input_ids", "text", "prompt", "input"):
         value = _get(body, name)
-        if isinstance(value, str) or _are_ids(value):
-            yield value
-        elif isinstance(value, list):
-            yield from (part for part in value if isinstance(part, str) or _are_ids(part))
+        if isinstance(value, list) and value and isinstance(value[0], (str, list)):
+            yield from filter(None, map(_one_prompt, value))
+        elif (prompt := _one_prompt(value)) is not None:
+            yield prompt
         if value:
             return
+
+
+def _one_prompt(value: Any) -> str | array[int] | None:
+    """Text or token ids; anything else is for the engine to refuse."""
+    if isinstance(value, str):
+        return value
+    try:
+        return array("q", value) if isinstance(value, list) and value else None
+    except (TypeError, OverflowError):
+        return None
 
 
 def _content(message: Any) -> Iterator[str]:
@@ -104,13 +121,9 @@ def _structured(options: Any) -> bool:
     return wanted is not None and _get(wanted, "type") not in (None, "text")
 
 
-def _are_ids(value: Any) -> bool:
-    """The first tells for all: a body with other things among its ids is refused by the engine."""
-    return isinstance(value, list) and bool(value) and type(value[0]) is int
-
-
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_one and -MOST <= value <= MOST
 
 
 def _get(body: Any, name: str) -> Any:

@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass
 
 from sagesched.balance.books import Account, Sent
+from sagesched.balance.checks import check_number
+from sagesched.balance.counted import output_of
 from sagesched.balance.kinds import Query, ReplicaLoad
 from sagesched.balance.prefixed import Prefixed
 
@@ -25,12 +27,15 @@ class SalConstants:
         output: tokens a request is taken to hold beside its prompt where no length is predicted.
         prefill_per_s: prompt tokens a second where a replica does not report it.
         release_share: share of the KV pool freed a second where a replica does not report it.
-        blend: weight of a new report in the smoothed rates, 0..1.
+        blend: weight of a new report in the smoothed rates, above 0 and up to 1.
         fullness: seconds of waiting that a pool held full counts for: among replicas that would
             start a request at once the emptiest is chosen, and later ones find room.
         reuse: how much more than any other token a prompt token counts there that is not cached at
             the replica: kept a second time, it drives out what others would have found.
         tree_blocks: memory bound of the prefix table, per replica.
+
+    Raises:
+        ValueError: a value that makes no sense.
     """
 
     output: float = 512.0
@@ -40,6 +45,14 @@ class SalConstants:
     fullness: float = 2.0
     reuse: float = 15.0
     tree_blocks: int = 65_536
+
+    def __post_init__(self) -> None:
+        for name in ("output", "fullness", "reuse"):
+            check_number(name, getattr(self, name), least=0)
+        for name in ("prefill_per_s", "release_share"):
+            check_number(name, getattr(self, name), above=0)
+        check_number("blend", self.blend, above=0, most=1)
+        check_number("tree_blocks", self.tree_blocks, least=1, whole=True)
 
 
 @dataclass(slots=True)
@@ -99,8 +112,9 @@ class Sal(Prefixed):
         """The soonest start; the first of equals."""
         uncached = self._uncached(query)
         output = self._own_output(query)
-        best, soonest = -1, math.inf
-        for index in self._candidates():
+        candidates = self._candidates()
+        best, soonest = candidates[0], math.inf
+        for index in candidates:
             estimate = self._estimates[index]
             if estimate is None:
                 estimate = self._estimates[index] = self._estimate(index)
@@ -115,6 +129,8 @@ class Sal(Prefixed):
 
     def sent(self, index: int, query: Query) -> None:
         """Into the books and the table."""
+        if (before := self._books.where(query.key)) is not None:
+            self._estimates[before] = None
         super().sent(index, query)
         self._estimates[index] = None
 
@@ -131,6 +147,12 @@ class Sal(Prefixed):
         rates, blend = self._rates[index], self.constants.blend
         rates.release_per_s = _smoothed(rates.release_per_s, load.release_per_s, blend)
         rates.prefill_per_s = _smoothed(rates.prefill_per_s, load.prefill_per_s, blend)
+        self._estimates[index] = None
+
+    def reset(self, index: int) -> None:
+        """Its rates are unknown, too."""
+        super().reset(index)
+        self._rates[index] = Rates()
         self._estimates[index] = None
 
     def _estimate(self, index: int) -> Estimate:
@@ -161,9 +183,8 @@ class Sal(Prefixed):
         return account.output / account.predicted
 
     def _own_output(self, query: Query) -> float:
-        if self._predicted and query.expected_output is not None:
-            return query.expected_output
-        return self.constants.output
+        expected = output_of(query)
+        return expected if self._predicted and expected == expected else self.constants.output
 
     def _entry(self, index: int, query: Query) -> Sent:
         entry = super()._entry(index, query)

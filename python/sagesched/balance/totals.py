@@ -34,6 +34,11 @@ class Totals(Chooser):
         self._requests[index] = load.running + load.waiting
         self._tokens[index] = load.used_tokens + load.waiting_uncached_tokens
 
+    def reset(self, index: int) -> None:
+        """Nothing is there until its first report."""
+        self._requests[index] = self._tokens[index] = 0
+        self._newest[index] = -1
+
     def _added(self, index: int) -> None:
         self._requests.append(0)
         self._tokens.append(0)

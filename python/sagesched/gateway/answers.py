@@ -40,7 +40,7 @@ async def refuse(send: Send, refused: RefusedError) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def read_body(receive: Receive, most: int) -> bytes | None:
+async def read_body(receive: Receive, most: float) -> bytes | None:
     """A request's body; None when the client left.
 
     Raises:
@@ -54,6 +54,6 @@ async def read_body(receive: Receive, most: int) -> bytes | None:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise RefusedError(413, f"the body has more than {most} bytes", "too_large")
+            raise RefusedError(413, f"the body has more than {most:.0f} bytes", "too_large")
         if not message.get("more_body", False):
             return b"".join(parts)

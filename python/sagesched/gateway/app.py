@@ -129,6 +129,7 @@ def _described(replica: Any) -> dict[str, Any]:
         "url": replica.url,
         "healthy": replica.healthy,
         "in_flight": replica.in_flight,
+        "error": replica.error or None,
         "load": {name: getattr(load, name) for name in names} or None,
     }
 

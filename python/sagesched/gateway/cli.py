@@ -97,7 +97,7 @@ def _serve(options: argparse.Namespace) -> None:
         max_inflight=options.max_inflight,
         max_queue=options.max_queue,
         queue_timeout_s=options.queue_timeout_s,
-        max_body_bytes=int(options.max_body_mib * 2**20),
+        max_body_bytes=options.max_body_mib * 2**20,
         bytes_per_token=options.bytes_per_token,
         predictor=options.predictor,
         predictor_deadline_s=options.predictor_deadline_ms / 1000,

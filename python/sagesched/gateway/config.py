@@ -8,6 +8,22 @@ from urllib.parse import urlsplit
 from sagesched.balance.request_body import BYTES_PER_TOKEN
 
 MOST_REPLICAS = 1024
+MOST = 2.0**50
+"""Of any number here; seconds, bytes and requests alike."""
+
+_ABOVE_0 = {
+    "poll_s": "--poll-ms",
+    "poll_timeout_s": "poll_timeout_s",
+    "failures": "failures",
+    "connect_timeout_s": "connect_timeout_s",
+    "stall_s": "--stall-s",
+    "max_inflight": "--max-inflight",
+    "queue_timeout_s": "--queue-timeout-s",
+    "max_body_bytes": "--max-body-mib",
+    "bytes_per_token": "--bytes-per-token",
+    "predictor_deadline_s": "--predictor-deadline-ms",
+}
+"""Attributes and what an operator knows them by."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +31,8 @@ class RouteConfig:
     """Times in seconds.
 
     Attributes:
-        replicas: base addresses of SGLang servers; their order is the index.
+        replicas: base addresses of SGLang servers; their order is the index. A slash at the end is
+            dropped.
         gateway: SGLang's own gateway in front of them, which then gets all requests; None: none.
         balance: name of the chooser.
         poll_s: between two looks at a replica's load.
@@ -31,6 +48,9 @@ class RouteConfig:
         learn: tell it how long the outputs were.
         api_key: for the replicas' loads and the gateway's list, where they ask for one.
         predictor_token: for the predictor.
+
+    Raises:
+        ValueError: a value is wrong; the message names the flag.
     """
 
     replicas: tuple[str, ...]
@@ -45,7 +65,7 @@ class RouteConfig:
     max_inflight: int = 2048
     max_queue: int = 2048
     queue_timeout_s: float = 30.0
-    max_body_bytes: int = 32 * 2**20
+    max_body_bytes: float = 32 * 2**20
     bytes_per_token: float = BYTES_PER_TOKEN
     predictor: str | None = None
     predictor_deadline_s: float = 0.05
@@ -54,15 +74,18 @@ class RouteConfig:
     predictor_token: str | None = None
 
     def __post_init__(self) -> None:
-        _require(0 < len(self.replicas) <= MOST_REPLICAS, "--replica: name at least one server")
-        _require(len(set(self.replicas)) == len(self.replicas), "--replica: one is named twice")
-        for url in (*self.replicas, self.gateway, self.predictor):
-            _require(url is None or _is_base(url), f"{url}: expected http://HOST:PORT")
-        for name in ("poll_s", "poll_timeout_s", "connect_timeout_s", "stall_s", "failures"):
-            _require(getattr(self, name) > 0, f"{name}: expected more than 0")
-        for name in ("queue_timeout_s", "predictor_deadline_s", "bytes_per_token", "max_inflight"):
-            _require(getattr(self, name) > 0, f"{name}: expected more than 0")
-        _require(self.max_queue >= 0, "--max-queue: expected at least 0")
+        whole = tuple(url.rstrip("/") for url in self.replicas)
+        object.__setattr__(self, "replicas", whole)  # as if it had been given so
+        _require(0 < len(whole) <= MOST_REPLICAS, "--replica: name at least one server")
+        _require(len(set(whole)) == len(whole), "--replica: one is named twice")
+        for url in whole:
+            _require(_is_base(url), f"--replica {url}: expected http://HOST:PORT")
+        for flag, one in (("--gateway", self.gateway), ("--predictor", self.predictor)):
+            _require(one is None or _is_base(one), f"{flag} {one}: expected http://HOST:PORT")
+        for name, flag in _ABOVE_0.items():
+            value = getattr(self, name)
+            _require(0 < value <= MOST, f"{flag}: expected a number above 0, got {value}")
+        _require(0 <= self.max_queue <= MOST, "--max-queue: expected at least 0")
         _require(
             self.predictor is not None or self.balance != "shortest_predicted",
             "--balance shortest_predicted needs --predictor URL",

@@ -11,17 +11,26 @@ from typing import Any
 
 import httpx
 
-from sagesched.balance import Chooser, ReplicaLoad
+from sagesched.balance import Chooser, NoReplica, Query, ReplicaLoad
 from sagesched.balance.reported import LoadReader
 from sagesched.gateway.config import RouteConfig
 from sagesched.gateway.targets import Direct, Gateway
+
+MOST_SAID = 200
+"""Characters of an error: a server may answer anything."""
 
 logger = logging.getLogger("sagesched.route")
 
 
 @dataclass
 class Replica:
-    """One server. ``moved`` is when its load's time stamp last changed, monotonic seconds."""
+    """One server.
+
+    Attributes:
+        moved: when its load's time stamp last changed, monotonic seconds.
+        error: why the last look failed or it gets no requests; "" nothing is wrong.
+        told: kinds of errors that were logged since it was last healthy.
+    """
 
     index: int
     url: str
@@ -31,6 +40,8 @@ class Replica:
     failures: int = 0
     in_flight: int = 0
     moved: float = 0.0
+    error: str = ""
+    told: frozenset[str] = frozenset()
 
 
 class Fleet:
@@ -58,6 +69,8 @@ class Fleet:
         self._config = config
         self._client = client
         self._clock = clock
+        self._gateway_failures = 0
+        self._warned = False
         self._tasks: list[asyncio.Task[None]] = []
         for replica in self.replicas:
             chooser.set_health(replica.index, False)
@@ -81,12 +94,53 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def choose(self, query: Query) -> int:
+        """Where the request goes, noted as sent; if the chooser fails, where we have the fewest.
+
+        Raises:
+            NoReplica: none is healthy.
+        """
+        try:
+            index = self.chooser.choose(query)
+            self.chooser.sent(index, query)
+        except NoReplica:
+            raise
+        except Exception:
+            self._chooser_failed()
+            healthy = [replica for replica in self.replicas if replica.healthy]
+            if not healthy:
+                raise NoReplica("none is healthy") from None
+            index = min(healthy, key=lambda replica: replica.in_flight).index
+        self.replicas[index].in_flight += 1
+        return index
+
+    def moved(self, index: int, query: Query) -> None:
+        """It turned out to be at that replica."""
+        try:
+            self.chooser.sent(index, query)
+        except Exception:
+            self._chooser_failed()
+
+    def ended(self, index: int, query: Query) -> None:
+        """A request that was chosen for is over."""
+        self.replicas[index].in_flight -= 1
+        try:
+            self.chooser.finished(query.key)
+        except Exception:
+            self._chooser_failed()
+
+    def _chooser_failed(self) -> None:
+        """Not a reason to fail a request; logged once."""
+        if not self._warned:
+            self._warned = True
+            logger.exception("the chooser fails; where it does the least used server is taken")
+
     async def look(self, replica: Replica) -> None:
         """Read one load."""
         try:
             answer = await self._get(f"{replica.url}/v1/loads?include=core")
             load = replica.reader.read(answer["loads"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever it answers
             self._failed(replica, error)
             return
         now = self._clock()
@@ -99,7 +153,7 @@ class Fleet:
         stalled = now - replica.moved > self._config.stall_s
         reachable = self.targets.reachable(replica.index)
         reason = "its load stands still" if stalled else "" if reachable else "not at the gateway"
-        self._set_health(replica, not reason, reason)
+        self._set_health(replica, not reason, reason, keeps_cache=True)
 
     def refused(self, index: int) -> None:
         """A connection was refused: no further request until a look succeeds."""
@@ -109,24 +163,40 @@ class Fleet:
 
     def _failed(self, replica: Replica, error: Exception) -> None:
         replica.failures += 1
+        replica.error = _what(error)
         replica.moved = self._clock()
         refused = isinstance(error, httpx.ConnectError)
         if refused or replica.failures >= self._config.failures:
-            self._set_health(replica, False, _what(error))
+            self._set_health(replica, False, replica.error)
 
-    def _set_health(self, replica: Replica, healthy: bool, reason: str) -> None:
-        if healthy != replica.healthy:
-            replica.healthy = healthy
-            state = "gets requests" if healthy else f"gets no more requests: {reason}"
+    def _set_health(
+        self, replica: Replica, healthy: bool, reason: str, *, keeps_cache: bool = False
+    ) -> None:
+        """Each change is logged, and of one that is not healthy each kind of reason once."""
+        kind = " ".join(reason.split(" ")[:2])
+        if healthy != replica.healthy or kind not in replica.told:
+            more = "more " if replica.healthy else ""
+            state = "gets requests" if healthy else f"gets no {more}requests: {reason}"
             logger.warning("replica %d (%s) %s", replica.index, replica.url, state)
-        self.chooser.set_health(replica.index, healthy)
+        replica.told = frozenset({""}) if healthy else replica.told | {kind}
+        replica.healthy, replica.error = healthy, reason
+        self.chooser.set_health(replica.index, healthy, keeps_cache=keeps_cache)
 
     async def _look_at_gateway(self, gateway: Gateway) -> None:
         try:
             gateway.learn(await self._get(f"{self._config.gateway}/workers"))
-        except (httpx.HTTPError, ValueError, AttributeError) as error:
-            gateway.forget()
-            logger.warning("the gateway's list of workers cannot be read: %s", _what(error))
+        except Exception as error:
+            self._gateway_failures += 1
+            if self._gateway_failures == 1:
+                said = "the gateway's list of workers cannot be read, the last one holds: %s"
+                logger.warning(said, _what(error))
+            if self._gateway_failures == self._config.failures:
+                gateway.forget()
+                logger.warning("the gateway's list of workers is gone: %s", _what(error))
+        else:
+            if self._gateway_failures:
+                logger.warning("the gateway's list of workers can be read again")
+            self._gateway_failures = 0
 
     async def _get(self, url: str) -> Any:
         key = self._config.api_key
@@ -149,4 +219,4 @@ class Fleet:
 def _what(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"status {error.response.status_code} from {error.request.url.path}"
-    return f"{type(error).__name__} {error}".strip()
+    return f"{type(error).__name__} {error}".strip()[:MOST_SAID]

@@ -114,8 +114,7 @@ class Inference:
             try:
                 sent = await self._once(index, query, scope, body, answering)
             finally:
-                self._fleet.replicas[index].in_flight -= 1
-                self._fleet.chooser.finished(query.key)
+                self._fleet.ended(index, query)
             if sent:
                 if expected is not None and self._predictor and asked.prompts == 1:
                     answering.tell(self._predictor, expected)
@@ -125,11 +124,9 @@ class Inference:
     def _choose(self, query: Query) -> int:
         began = time.perf_counter()
         try:
-            index = self._fleet.chooser.choose(query)
+            index = self._fleet.choose(query)
         except NoReplica:
             raise RefusedError(503, "no replica is healthy", "no_replica") from None
-        self._fleet.chooser.sent(index, query)
-        self._fleet.replicas[index].in_flight += 1
         self._metrics.sent(index, time.perf_counter() - began)
         return index
 
@@ -174,7 +171,7 @@ class Inference:
         if actual != index:
             self._metrics.misrouted()
             if actual is not None:
-                self._fleet.chooser.sent(actual, query)  # the books say where it is
+                self._fleet.moved(actual, query)  # the books say where it is
 
 
 class _Answer:

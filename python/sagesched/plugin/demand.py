@@ -14,6 +14,9 @@ tokens that wait. So
 - the scarcer memory is, the further a large request is pushed back (``high`` grows with pressure);
 - nobody is overtaken by a request that arrives ``reach`` tokens of work later: nothing starves.
 
+The band is around the mean of the requests as they arrived, whole prompts: what turns out to be
+cached lowers a request's demand but not the mean. The tokens that wait contain the request's own.
+
 This is a reconstruction. Of LARRY (arXiv 2410.17840) only the abstract and summaries were at hand,
 which state these properties and no formula; the constants were chosen by replay
 (``docs/larry.md``).
@@ -63,7 +66,7 @@ class Demand:
 
     @property
     def centre(self) -> float:
-        """Mean ``ln(demand)`` of the traffic, to a quarter octave."""
+        """Mean ``ln(demand)`` of the traffic, nothing taken for cached, to a quarter octave."""
         return round(STEPS_PER_OCTAVE * self._centre) / STEPS_PER_OCTAVE
 
     @property

@@ -99,9 +99,10 @@ ELSEWHERE = (
     "SAGESCHED_VENV",
     "SAGESCHED_SGLANG",
     "SAGESCHED_PREDICTOR_TOKEN",
+    "SAGESCHED_UPSTREAM_API_KEY",
     "SAGESCHED_HTTP_APP",
 )
-"""Read by the scripts of a checkout, by the predictor service, by HTTP workers; not here."""
+"""Read by the scripts of a checkout, the predictor service, the router, HTTP workers; not here."""
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:

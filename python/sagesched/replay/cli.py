@@ -65,9 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--conservativeness", type=float, help="SGLang's schedule conservativeness (1.0)")
     replicas = parser.add_argument_group("replicas (docs/balance.md)")
     add = replicas.add_argument
-    add("--replicas", type=int, help="several of the engine, each with the scheduler of its own")
+    add("--replicas", type=int, help="several of the engine, each with the scheduler of its own, "
+        "up to 64")  # fmt: skip
     add("--balance", help="which replica gets a request: names, such as "
-        "round_robin,total_requests,total_tokens,sal,oracle (round_robin)")  # fmt: skip
+        "round_robin,total_requests,total_tokens,sal,oracle (round_robin); constants of a chooser "
+        "behind its name: sal:answers=0:output=256")  # fmt: skip
     add("--load-delay", type=float, metavar="SECONDS", help="how old everything is that the "
         "choice knows of a replica (0)")  # fmt: skip
     add("--gap-cv", type=float, metavar="CV", help="the same as --arrivals gamma:CV")

@@ -27,7 +27,8 @@ def session_table(session: Session) -> str:
         rate = load * session.saturation_rps
         count = max(len(row.seeds) for row in rows)
         title = f"Load {load:.4g} ({rate:.3g} requests/s), {count} seed{'s' * (count > 1)}"
-        blocks.append(f"{title}\n\n{load_table(rows, plan.baseline)}")
+        table = load_table(rows, plan.baseline, plan.scenario.cluster is not None)
+        blocks.append(f"{title}\n\n{table}")
         bound = rows[0].values["lower_bound_mean_ttlt_s"].mean
         if bound > 0:
             blocks.append(f"No schedule can have a mean TTLT below {seconds(bound)} s here.")
@@ -42,14 +43,15 @@ def _by_seed(session: Session) -> str:
     return f" ({min(rates):.3g} to {max(rates):.3g}, by seed; each seed's load is of its own)"
 
 
-def load_table(rows: Sequence[Summary], baseline: str) -> str:
-    """The policies at one load; times in seconds."""
+def load_table(rows: Sequence[Summary], baseline: str, replicas: bool = False) -> str:
+    """The policies at one load; times in seconds. For several replicas what tells choices apart."""
     against = f"x {baseline}"
     header = [
         "policy", "knows", "mean TTLT s", against, "P50", "P95", "P99 TTLT s", against,
-        "mean TTFT s", against, "preempted", "retracted",
+        "mean TTFT s", against, *(("P99 TTFT s", against, "hit") if replicas else ()),
+        "preempted", "retracted",
     ]  # fmt: skip
-    lines = [header, *(_cells(row) for row in rows)]
+    lines = [header, *(_cells(row, replicas) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * width for width in widths]
     return "\n".join(_line(cells, widths) for cells in [header, rule, *lines[1:]])
@@ -104,8 +106,15 @@ def seconds(value: float) -> str:
     return f"{value:#.3g}" if value >= 0.01 else f"{value:.4f}"
 
 
-def _cells(row: Summary) -> list[str]:
+def _cells(row: Summary, replicas: bool) -> list[str]:
     values, ratios = row.values, row.ratios
+    more = []
+    if replicas:
+        more = [
+            _seconds(values["p99_ttft_s"]),
+            _ratio(ratios.get("p99_ttft_s")),
+            f"{values['prefix_hit'].mean:.3f}",
+        ]
     return [
         row.policy,
         row.predictor,
@@ -117,6 +126,7 @@ def _cells(row: Summary) -> list[str]:
         _ratio(ratios.get("p99_ttlt_s")),
         _seconds(values["mean_ttft_s"]),
         _ratio(ratios.get("mean_ttft_s")),
+        *more,
         f"{values['preemptions'].mean:.0f}",
         f"{values['retractions'].mean:.0f}",
     ]

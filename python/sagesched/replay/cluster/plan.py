@@ -8,9 +8,11 @@ from itertools import cycle, islice
 from typing import Any
 
 from sagesched.balance import chooser_names
-from sagesched.balance.registry import reads_predictions
+from sagesched.balance.registry import read_spec, reads_predictions
 from sagesched.replay import flags
 from sagesched.replay.cluster.config import ClusterConfig
+
+MOST_REPLICAS = 64
 
 ONLY_WITH = ("balance", "load_delay", "speeds", "pools")
 """Flags that say nothing without ``--replicas``."""
@@ -28,9 +30,13 @@ def cluster_of(given: Mapping[str, Any]) -> tuple[ClusterConfig | None, tuple[st
                 raise ValueError(f"--{name.replace('_', '-')} is for --replicas")
         return None, ("",)
     count = flags.at_least(1, given, "replicas")
-    valid = chooser_names()
+    if count > MOST_REPLICAS:
+        raise ValueError(
+            f"--replicas must be at most {MOST_REPLICAS}, got {count}: each has a scheduler of "
+            "SGLang's, which takes seconds to start and a thread"
+        )
     names = flags.names("--balance", given["balance"] or "round_robin")
-    balances = tuple(flags.one_of("--balance", name, valid) for name in names)
+    balances = tuple(_balance(name) for name in names)
     delay = given["load_delay"] or 0.0
     if not 0 <= delay < math.inf:
         raise ValueError(f"--load-delay must be at least 0 seconds, got {delay:g}")
@@ -40,6 +46,15 @@ def cluster_of(given: Mapping[str, Any]) -> tuple[ClusterConfig | None, tuple[st
         raise ValueError("--pools: each must be at least 1 token")
     whole = tuple(int(pool) for pool in pools)
     return ClusterConfig(whole, speeds, delay), balances
+
+
+def _balance(spec: str) -> str:
+    flags.one_of("--balance", spec.partition(":")[0], chooser_names())
+    try:
+        read_spec(spec)
+    except ValueError as error:
+        raise ValueError(f"--balance: {error}") from None
+    return spec
 
 
 def predictor_of(policy_knows: str, predictor: str, balance: str) -> str:
