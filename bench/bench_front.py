@@ -23,6 +23,7 @@ from typing import Any
 
 from bench.front.compare import beaten, ratio
 from bench.front.rows import CLAIRVOYANT, SETTINGS, Line, Setting
+from bench.front.targets import verdicts
 from bench.replay.checked import MakeCheckedWorker
 from bench.replay.keeping import run_and_keep
 from bench.replay.machine import REPOSITORY, origin
@@ -230,6 +231,10 @@ class Front:
 
     def after(self, setting: Setting) -> Iterator[str]:
         """What follows a table."""
+        found = list(verdicts(self.rows, setting))
+        if found:
+            head = ("| to reach | knows | found, and at most | reached | seeds |", "|---" * 5 + "|")
+            yield "\n".join((*head, *found))
         lines = list(beaten(self.rows, setting))
         if lines:
             head = (
