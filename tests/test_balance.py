@@ -260,7 +260,7 @@ def test_a_request_that_is_moved_is_in_no_report_of_where_it_was_not() -> None:
     chooser = idle("power_of_two", 2)
     for number in range(4):
         chooser.sent(0, query(number))
-    chooser.observe(0, replace(IDLE, running=4, sequence=2))  # of others
+    chooser.observe(0, replace(IDLE, running=6, sequence=2))  # of others, too
     chooser.sent(1, query(0))
     chooser.sent(1, query(1))
     for number in range(9, 12):

@@ -13,6 +13,9 @@ MOST_OPEN = 100_000
 MOST_LOOKED = 64
 """Requests that are looked at one by one, so that a choice takes bounded time."""
 
+SHARED_FOR = 20
+"""Reports for which a replica is taken for shared with others after one that shows it."""
+
 
 @dataclass(slots=True)
 class Sent:
@@ -48,6 +51,7 @@ class Account:
         open_then: how many were open when it came.
         foreign: how many that it counts were sent by somebody else, at least; it may still count
             what has ended since the report before it.
+        shared: reports until it counts as the caller's alone again.
     """
 
     load: ReplicaLoad | None = None
@@ -55,6 +59,7 @@ class Account:
     ended: int = 0
     open_then: int = 0
     foreign: int = 0
+    shared: int = 0
     open: dict[str, Sent] = field(default_factory=dict)
     prompt: int = 0
     output: float = 0.0
@@ -87,6 +92,7 @@ class Account:
         """A report has come."""
         counted = load.running + load.waiting
         self.foreign = max(0, counted - len(self.open) - self.ended)
+        self.shared = SHARED_FOR if self.foreign else max(0, self.shared - 1)
         self.load = load
         self.epoch += 1
         self.open_then, self.ended = len(self.open), 0
@@ -94,16 +100,19 @@ class Account:
     def unseen(self, answers: bool) -> int:
         """How many of the open requests the report cannot contain: the newest ones.
 
-        A report shows the queue and the batch as they were a while ago. It contains no more of the
-        open requests than it counts, nor more than were open when it came: of what it counts, some
-        may be of somebody else. Where ends are known as late as reports that is exact for a single
-        router; where they are known at once, it is the net change. Without word of ends the
-        requests sent since the report before the latest one count, as it may be on its way when
-        they are.
+        A report shows the queue and the batch as they were a while ago. Where ends are known as
+        late as reports, all open requests that it does not count were sent since; where they are
+        known at once, it is the net change. If lately some of those it counts were of somebody
+        else, it contains no more of the open ones than were open when it came. Without word of
+        ends the requests sent since the report before the latest one count, as it may be on its
+        way when they are.
         """
         if self.load is None or not answers:
             return len(self.open)
-        return max(0, len(self.open) - min(self.load.running + self.load.waiting, self.open_then))
+        contained = self.load.running + self.load.waiting
+        if self.shared:
+            contained = min(contained, self.open_then)
+        return max(0, len(self.open) - contained)
 
     def others(self, answers: bool) -> int:
         """How many that the report counts were sent by somebody else, at least."""
