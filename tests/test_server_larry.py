@@ -85,7 +85,7 @@ def test_switched_to_stock_and_back(
 
 def test_it_cannot_become_gittins(server: EngineServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["switch", server.url, "--policy", "gittins"]) == 1
-    assert "refused" in capsys.readouterr().err
+    assert "cannot change to gittins" in capsys.readouterr().err
     values = {"sagesched_gittins": 1, "sagesched_larry": 1}
     answer = asyncio.run(post(server.url + "/set_internal_state", {"server_args": values}))
     assert answer == (200, [False])
