@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from sagesched.plugin.anchor import ABOVE, BACKLOGS, BELOW, SERVICES, Anchor
+from sagesched.plugin.anchor import (
+    ABOVE,
+    BACKLOGS,
+    BEARABLE_LOSS,
+    BELOW,
+    LEAST_EASE,
+    MOST_EASE,
+    SERVICES,
+    Anchor,
+)
 
 
 def anchor_after(lengths: list[float], dial: float = 1.0, slots: int = 10) -> Anchor:
@@ -26,10 +35,36 @@ def test_the_ends_of_the_dial() -> None:
 
 def test_the_unit_is_a_service_and_what_waits() -> None:
     anchor = anchor_after([200.0] * 2000)
-    alone, behind_many = SERVICES * 200, SERVICES * 200 + BACKLOGS * 2000
+    assert anchor.ease == MOST_EASE  # nobody is moved, so nobody loses
+    alone, behind_many = (MOST_EASE * (SERVICES * 200 + wait) for wait in (0, BACKLOGS * 2000))
     assert anchor.keys(0).weight == pytest.approx(alone, rel=0.2)
     assert anchor.keys(20_000).weight == pytest.approx(behind_many, rel=0.2)
     assert anchor.keys(0).weight == pytest.approx(alone, rel=0.2)
+
+
+def test_a_unit_is_smaller_where_the_longest_are_those_it_delays() -> None:
+    def after(shares: tuple[float, float]) -> Anchor:
+        anchor = Anchor(1.0, 10, 100.0)
+        for _ in range(2000):
+            for length, share in zip((100.0, 300.0), shares, strict=True):
+                anchor.saw(length, math.log(length), share)
+        return anchor
+
+    known, unknown = after((0.0, 2.0)), after((1.0, 1.0))
+    assert known.loss == pytest.approx(math.log(3) / 4, abs=0.02)  # a quarter of the work is short
+    assert unknown.loss == pytest.approx(-math.log(3) / 4, abs=0.02)
+    assert known.ease < unknown.ease == MOST_EASE
+    assert known.keys(1000).weight < unknown.keys(1000).weight
+    assert Anchor(1.0, 10, 100.0).loss == BEARABLE_LOSS  # before anything came
+    assert Anchor(1.0, 10, 100.0).ease == 1.0
+
+
+@pytest.mark.parametrize(("share", "length"), [(0.0, 1.0), (1e9, 1.0), (1e9, 1e9), (0.0, 1e9)])
+def test_no_traffic_makes_a_unit_absurd(share: float, length: float) -> None:
+    anchor = Anchor(1.0, 10, 100.0)
+    for n in range(100):
+        anchor.saw(length, 80.0 * (-1) ** n, share * (n % 2))
+        assert LEAST_EASE <= anchor.ease <= MOST_EASE
 
 
 def test_the_band_lies_around_what_is_usual() -> None:
@@ -66,9 +101,10 @@ def test_nobody_is_overtaken_from_beyond_the_reach() -> None:
 def test_a_backlog_lasts_longer_where_memory_lets_fewer_run() -> None:
     anchor = anchor_after([200.0] * 2000, slots=100)
     full = anchor.keys(100_000).weight
+    longer = (SERVICES * 200 + BACKLOGS * 10_000) / (SERVICES * 200 + BACKLOGS * 1_000)
     for _ in range(1000):
         anchor.runs(10)
-    assert anchor.keys(100_000).weight == pytest.approx(full * (200 + 10_000) / 1200, rel=0.3)
+    assert anchor.keys(100_000).weight == pytest.approx(full * longer, rel=0.3)
     for running in (0, 10**9):  # what cannot be is taken for the nearest that can
         for _ in range(1000):
             anchor.runs(running)

@@ -61,7 +61,7 @@ def setting(
 
 @pytest.mark.parametrize("dial", [4.0, math.inf])
 def test_the_worst_give_way_to_the_best_and_no_others(dial: float) -> None:
-    order, batch, _ = setting([2000, 900, 30, 2500], [10, 12], dial)
+    order, batch, _ = setting([1000, 500, 30, 2500], [10, 12], dial)
     victims = [r.name for r in Parking(LIMITS).victims(batch, order)]
     assert victims == ["run3", "run0"]
 

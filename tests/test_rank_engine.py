@@ -108,6 +108,20 @@ def test_index_is_the_float32_one_of_float32_masses() -> None:
     )
 
 
+def test_a_lead_is_taken_off_the_index_and_stays_within_the_band() -> None:
+    engine = RankEngine(EDGES, index_weight=2.0)
+    plain, led, far = (engine.add(LONG, 10, 0.0, lead=lead) for lead in (0.0, 0.25, 256.0))
+    assert engine.key(led) == engine.key(plain) - 2.0 * 0.25
+    log = engine.log_index(plain)
+    engine.set_index_band(log - 1.0, log + 1.0)
+    engine.top(3)
+    assert engine.key(far) == 2.0 * (log - 1.0)
+    engine.set_index_weight(0.0)
+    assert engine.top(3).tolist() == [plain, led, far]
+    engine.set_index_weight(INF)  # the index alone
+    assert engine.top(3).tolist() == [plain, led, far]
+
+
 def test_boost_moves_a_request_in_the_units_of_its_key() -> None:
     engine, (first, second) = engine_of(SHORT, SHORT, weight=1)
     engine.set_boost([second], [-1.0])

@@ -58,6 +58,9 @@ def test_wrong_types_are_refused(change: dict[str, Any]) -> None:
         ({"arrival": [math.nan, 0]}, "arrival row 0 is nan"),
         ({"age": [0, INF]}, "age row 1 is inf"),
         ({"cached_len": -1}, "cached_len row 0 is -1"),
+        ({"lead": [0, -1]}, "lead row 1 is -1; it must lie between 0 and 256"),
+        ({"lead": math.nan}, "lead row 0 is nan"),
+        ({"lead": [0, 1, 2]}, r"lead has shape \(3,\)"),
         ({"priority": [0, 1, 2]}, r"priority has shape \(3,\)"),
     ],
 )

@@ -30,6 +30,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 pmfs = st.lists(st.sampled_from([0.0, 0.1, 1.0, 2.0]), min_size=4, max_size=4)
 tokens = st.integers(0, 100)
+leads = st.sampled_from([0.0, 0.3, 2.0, 256.0])
 boosts = st.sampled_from([-3.0, -0.25, 0.0, 0.25, 3.0])
 
 
@@ -57,6 +58,7 @@ class Request:
     age: int
     cached_len: int
     priority: int
+    lead: float
     sequence: int
     boost: float = 0.0
     index: float = 0.0
@@ -70,7 +72,8 @@ class Request:
     def rekey(self, weight: float, band: tuple[float, float]) -> None:
         log = min(max(natural_log(self.index), band[0]), band[1])
         inf = weight == math.inf
-        self.key = self.boost + log if inf else (self.arrival + self.boost) + weight * log
+        moved = max(band[0], log - float(np.float32(self.lead)))
+        self.key = self.boost + log if inf else (self.arrival + self.boost) + weight * moved
 
     def rank(self) -> tuple[int, float, int]:
         return self.priority, self.key, self.sequence
@@ -142,6 +145,7 @@ class Machine(RuleBasedStateMachine):
         age=tokens,
         cached_len=tokens,
         priority=st.integers(-1, 1),
+        lead=leads,
     )
     def add(
         self,
@@ -151,27 +155,30 @@ class Machine(RuleBasedStateMachine):
         age: int,
         cached_len: int,
         priority: int,
+        lead: float,
     ) -> int:
         handle = self.engine.add(
-            pmf, prompt_len, arrival, age=age, cached_len=cached_len, priority=priority
+            pmf, prompt_len, arrival, age=age, cached_len=cached_len, priority=priority, lead=lead
         )
-        self.model.add(handle, pmf, prompt_len, arrival, age, cached_len, priority)
+        self.model.add(handle, pmf, prompt_len, arrival, age, cached_len, priority, lead)
         self.model.kernel_calls += 1
         return handle
 
-    @rule(target=live, rows=st.lists(st.tuples(pmfs, tokens, tokens), max_size=6))
-    def add_batch(self, rows: list[tuple[list[float], int, int]]) -> Any:
-        pmf = np.array([row for row, _, _ in rows], dtype=np.float32).reshape(-1, 4)
-        prompts, ages = [p for _, p, _ in rows], [a for _, _, a in rows]
-        handles = self.engine.add_batch(pmf, prompts, 1, age=ages, cached_len=5).tolist()
-        for handle, (row, prompt_len, age) in zip(handles, rows, strict=True):
-            self.model.add(handle, row, prompt_len, 1, age, 5, 0)
+    @rule(target=live, rows=st.lists(st.tuples(pmfs, tokens, tokens, leads), max_size=6))
+    def add_batch(self, rows: list[tuple[list[float], int, int, float]]) -> Any:
+        pmf = np.array([row for row, *_ in rows], dtype=np.float32).reshape(-1, 4)
+        prompts, ages, ahead = [[row[i] for row in rows] for i in (1, 2, 3)]
+        handles = self.engine.add_batch(
+            pmf, prompts, 1, age=ages, cached_len=5, lead=ahead
+        ).tolist()
+        for handle, (row, prompt_len, age, lead) in zip(handles, rows, strict=True):
+            self.model.add(handle, row, prompt_len, 1, age, 5, 0, lead)
         self.model.kernel_calls += bool(rows)
         return multiple(*handles)
 
     @rule(target=live, count=st.integers(2, 5), pmf=pmfs)
     def add_equal_ones(self, count: int, pmf: list[float]) -> Any:
-        return multiple(*(self.add(pmf, 5, 1, 0, 0, 0) for _ in range(count)))
+        return multiple(*(self.add(pmf, 5, 1, 0, 0, 0, 0.0) for _ in range(count)))
 
     @rule(target=removed, handle=consumes(live))
     def remove(self, handle: int) -> int:

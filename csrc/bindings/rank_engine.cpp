@@ -32,12 +32,12 @@ Floats masses(const py::array& array, std::size_t rows, std::size_t bins) {
 }
 
 std::int64_t add(RankEngine& engine, const py::object& pmf, double prompt_len, double arrival,
-                 double age, double cached_len, std::int64_t priority) {
+                 double age, double cached_len, std::int64_t priority, double lead) {
     const py::array row = numeric_array("pmf", pmf, real_kinds);
     if (row.ndim() != 1 || size_of(row) != engine.bins())
         reject_shape("pmf", row, "(" + std::to_string(engine.bins()) + ",)");
     const Floats mass = masses(row, 1, engine.bins());
-    return engine.add(mass.data(), {prompt_len, arrival, age, cached_len, priority});
+    return engine.add(mass.data(), {prompt_len, arrival, age, cached_len, priority, lead});
 }
 
 // One integer per row; a scalar is repeated.
@@ -52,7 +52,7 @@ std::vector<std::int64_t> integer_per_row(const char* name, const py::object& ob
 
 Handles add_batch(RankEngine& engine, const py::object& pmf, const py::object& prompt_len,
                   const py::object& arrival, const py::object& age, const py::object& cached_len,
-                  const py::object& priority) {
+                  const py::object& priority, const py::object& lead) {
     const py::array rows = numeric_array("pmf", pmf, real_kinds);
     if (rows.ndim() != 2 || static_cast<std::size_t>(rows.shape(1)) != engine.bins())
         reject_shape("pmf", rows, "(N, " + std::to_string(engine.bins()) + ")");
@@ -63,11 +63,12 @@ Handles add_batch(RankEngine& engine, const py::object& pmf, const py::object& p
     const auto arrivals = per_row("arrival", arrival, count);
     const auto ages = per_row("age", age, count);
     const auto cached = per_row("cached_len", cached_len, count);
+    const auto leads = per_row("lead", lead, count);
     const auto priorities = integer_per_row("priority", priority, size);
     std::vector<sagesched::NewRequest> requests(size);
     for (std::size_t i = 0; i < size; ++i)
-        requests[i] = {prompts.data()[i], arrivals.data()[i], ages.data()[i], cached.data()[i],
-                       priorities[i]};
+        requests[i] = {prompts.data()[i], arrivals.data()[i], ages.data()[i],
+                       cached.data()[i],  priorities[i],      leads.data()[i]};
     Handles handles(count);
     engine.add_batch(mass.data(), requests.data(), size, handles.mutable_data());
     return handles;
@@ -138,9 +139,9 @@ void bind_changes(EngineClass& engine) {
     using namespace py::literals;
     engine
         .def("add", &add, "pmf"_a, "prompt_len"_a, "arrival"_a, py::kw_only(), "age"_a = 0.0,
-             "cached_len"_a = 0.0, "priority"_a = 0)
+             "cached_len"_a = 0.0, "priority"_a = 0, "lead"_a = 0.0)
         .def("add_batch", &add_batch, "pmf"_a, "prompt_len"_a, "arrival"_a, py::kw_only(),
-             "age"_a = 0.0, "cached_len"_a = 0.0, "priority"_a = 0)
+             "age"_a = 0.0, "cached_len"_a = 0.0, "priority"_a = 0, "lead"_a = 0.0)
         .def("update", &update, "handles"_a, py::kw_only(), "age"_a = py::none(),
              "cached_len"_a = py::none(), "boost"_a = py::none(), "remove"_a = py::none())
         .def("remove", &remove, "handles"_a)

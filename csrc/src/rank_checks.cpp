@@ -68,6 +68,9 @@ void check_requests(const NewRequest* requests, std::size_t count) {
         if (!(request.arrival >= 0.0 && request.arrival <= max_clock))
             reject("arrival", place_of(row, count), " is ", request.arrival,
                    "; it must be finite, >= 0 and at most ", max_clock);
+        if (!(request.lead >= 0.0 && request.lead <= max_lead))
+            reject("lead", place_of(row, count), " is ", request.lead,
+                   "; it must lie between 0 and ", max_lead);
     }
 }
 

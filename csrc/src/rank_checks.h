@@ -9,6 +9,7 @@ namespace sagesched {
 
 // Clocks, boosts and weights stay so far from overflow that no sum of them is infinite or NaN.
 constexpr double max_clock = 1e300;
+constexpr double max_lead = 256.0;  // no ln(index) is that far from another
 
 // Each check throws std::invalid_argument that names what is wrong, where, and its value. The row
 // is named where there are several.

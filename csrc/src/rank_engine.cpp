@@ -74,6 +74,7 @@ std::int64_t RankEngine::admit(const float* pmf, const NewRequest& request, std:
     record.cached_len = request.cached_len;
     record.arrival = request.arrival;
     record.boost = 0.0;
+    record.lead = static_cast<float>(request.lead);
     record.index = scratch_.index[row];
     record.log_index = scratch_.log_index[row];
     const std::uint64_t handle = handle_from(record.generation, slot);
@@ -101,7 +102,7 @@ std::uint32_t RankEngine::take_slot() {
         ++slots_;
         records_[slot].generation = 1;  // no handle is 0
     }
-    records_[slot].live = true;
+    records_[slot].live = 1;
     records_[slot].link = 0;
     return slot;
 }
@@ -109,7 +110,7 @@ std::uint32_t RankEngine::take_slot() {
 void RankEngine::release(std::uint32_t slot) {
     heap_.erase(slot);
     Record& record = records_[slot];
-    record.live = false;
+    record.live = 0;
     // A slot whose generations are used up is retired: its handles must never come back.
     if (record.generation == last_generation) return;
     ++record.generation;

@@ -24,7 +24,8 @@ std::uint32_t RankEngine::slot_of(std::int64_t handle) const {
 double RankEngine::key_of(const Record& record) const {
     const double log_index = std::min(std::max(record.log_index, low_), high_);
     if (std::isinf(index_weight_)) return record.boost + log_index;
-    return (record.arrival + record.boost) + index_weight_ * log_index;
+    const double moved = std::max(low_, log_index - static_cast<double>(record.lead));
+    return (record.arrival + record.boost) + index_weight_ * moved;
 }
 
 std::size_t RankEngine::bytes_per_request() const {

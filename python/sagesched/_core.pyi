@@ -37,6 +37,7 @@ class RankEngine:
         age: float = 0.0,
         cached_len: float = 0.0,
         priority: int = 0,
+        lead: float = 0.0,
     ) -> int:
         """Add a request and return its handle (positive, fits int64).
 
@@ -48,6 +49,7 @@ class RankEngine:
             age: output tokens produced so far.
             cached_len: prompt tokens in the prefix cache; clamped to ``prompt_len``.
             priority: class, smaller first.
+            lead: 0 to 256, taken off ``ln(index)``; kept as float32.
         """
 
     def add_batch(
@@ -59,6 +61,7 @@ class RankEngine:
         age: ArrayLike = 0.0,
         cached_len: ArrayLike = 0.0,
         priority: ArrayLike = 0,
+        lead: ArrayLike = 0.0,
     ) -> NDArray[np.int64]:
         """Add the requests of ``pmf[n, m]`` in row order and return their handles ``[n]``.
 

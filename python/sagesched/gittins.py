@@ -195,13 +195,13 @@ class RankEngine(_core.RankEngine):
 
     Order: ``priority`` ascending, then ``key`` ascending, then admission. The key is::
 
-        (arrival + boost) + index_weight * ln(index)    for a finite weight (0: first come, first
-                                                        served)
-        boost + ln(index)                               for an infinite one (pure Gittins)
+        (arrival + boost) + index_weight * max(low, ln(index) - lead)
+                             for a finite weight (0: first come, first served)
+        boost + ln(index)    for an infinite one (pure Gittins)
 
-    with the index in float32 and ``ln(index)`` clamped to ``set_index_band``. Ranks that make the
-    same calls see the same order, bit for bit, on every machine. A step
-    of ``c`` changes among ``n`` requests costs O(c log n) and at most three calls: ``add_batch``,
+    with the index in float32 and ``ln(index)`` clamped to ``set_index_band``, from ``low`` on.
+    Ranks that make the same calls see the same order, bit for bit, on every machine. A step of
+    ``c`` changes among ``n`` requests costs O(c log n) and at most three calls: ``add_batch``,
     ``update`` (which also removes) and ``top``. A request takes ``bytes_per_request`` =
     ``4 m + 100`` bytes. Methods are described in ``_core.pyi``.
 

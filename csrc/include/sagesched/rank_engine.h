@@ -23,6 +23,7 @@ struct NewRequest {
     double age = 0.0;
     double cached_len = 0.0;
     std::int64_t priority = 0;  // smaller goes first
+    double lead = 0.0;          // >= 0, taken off ln(index); kept as a float
 };
 
 // The float32 masses that an engine stores, of float64 ones [rows][bins]. Throws
@@ -41,11 +42,12 @@ struct Changes {
 
 // The requests of one scheduler, ordered by (priority, key, order of admission).
 //
-//   key = (arrival + boost) + weight * clamp(ln(index), low, high)   for a finite weight
-//       = boost + clamp(ln(index), low, high)                        for an infinite one
+//   key = (arrival + boost) + weight * max(low, clamp(ln(index), low, high) - lead)
+//                                                for a finite weight
+//       = boost + clamp(ln(index), low, high)    for an infinite one
 //
-// The band (low, high) bounds what the index can do: nobody is overtaken by a request that arrives
-// more than weight * (high - low) after it. The index is the float32 Gittins index of the float32
+// The band (low, high) bounds what index and lead can do: nobody is overtaken by a request that
+// arrives more than weight * (high - low) after it. The index is the float32 Gittins index of the float32
 // masses; ln is natural_log() of csrc/src, so a key has the same bits on every machine. boost is
 // the caller's aging term, 0 at admission.
 //
@@ -110,10 +112,9 @@ class RankEngine {
     // All of a slot but its masses and its place, in one cache line: a change touches all of it.
     struct alignas(64) Record {
         double age, prompt_len, cached_len, arrival, boost, log_index;
-        float index;
-        std::uint32_t generation;
+        float index, lead;
+        std::uint32_t generation : 31, live : 1;
         std::uint32_t link;  // free slot: the next free one; live: scratch of refuse_repeated()
-        bool live;
     };
     static_assert(sizeof(Record) == 64, "a record fills one cache line");
 

@@ -6,6 +6,9 @@ the engine would work off everything that waits, at the batch it runs, both in s
 alone the order fades to first come, first served as a backlog grows; with ``B`` alone few in a
 short queue are moved.
 
+How much of that the tail can bear depends on the traffic: a unit is smaller where those who may be
+the longest (``tail.py``) are those whom the order delays, and larger where it does not know them.
+
 The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above
 it all equally patient, so those that would wait longest share the delay and the tail stays short;
 and nobody is overtaken by a request that arrives more than ``reach`` steps after it.
@@ -20,12 +23,16 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-SERVICES, BACKLOGS = 1.75, 0.5
+SERVICES, BACKLOGS = 2.6, 0.45
 """How much of either a unit is."""
-BELOW, ABOVE = 0.6, 1.25
+BELOW, ABOVE = 0.6, 1.65
 """The band around the mean logarithm of the index, at dials up to 1."""
 BELOW_MORE, ABOVE_MORE = 0.6, 0.8
 """What a dial above 1 adds to it, each 1: who wants the mean lets the index tell more apart."""
+BEARABLE_LOSS, FREE_LOSS = 0.35, 0.35
+"""What the longest lose in traffic whose unit is as it is, and what is not counted beside it."""
+LEAST_EASE, MOST_EASE = 0.5, 1.5
+"""How many times smaller or larger a unit is made for other traffic."""
 STEPS_PER_OCTAVE = 4
 MOST_UNIT = 2.0**40
 FOLLOWED_PASSES = 64
@@ -60,7 +67,7 @@ class KeyMaker(Protocol):
     def centre(self) -> float:
         """Mean ``ln(index)`` of the traffic."""
 
-    def saw(self, mean_length: float, log_index: float) -> None:
+    def saw(self, mean_length: float, log_index: float, tail_share: float) -> None:
         """A request arrived."""
 
     def runs(self, requests: int) -> None:
@@ -86,6 +93,8 @@ class Anchor:
         self._service = mean_length
         self._centre = 0.0
         self._seen = 0
+        self._work_moved = Share(mean_length)
+        self._tail_moved = Share(1.0, BEARABLE_LOSS)
         self._unit_step = self._centre_step = math.nan
 
     def set_dial(self, dial: float) -> None:
@@ -99,12 +108,33 @@ class Anchor:
         """Mean ``ln(index)`` of the traffic, to a quarter octave."""
         return round(STEPS_PER_OCTAVE * self._centre) / STEPS_PER_OCTAVE
 
-    def saw(self, mean_length: float, log_index: float) -> None:
-        """A request arrived; its predicted mean length in tokens and ``ln(index)``."""
+    @property
+    def ease(self) -> float:
+        """How many times a usual unit this traffic's is."""
+        eased = (BEARABLE_LOSS + FREE_LOSS) / max(self.loss + FREE_LOSS, 0.01)
+        return min(max(eased, LEAST_EASE), MOST_EASE)
+
+    @property
+    def loss(self) -> float:
+        """How much further the order moves those who may be the longest than the average work,
+        in units of ``ln(index)``: what they lose, where much waits."""
+        return self._tail_moved.mean - self._work_moved.mean
+
+    def saw(self, mean_length: float, log_index: float, tail_share: float = 1.0) -> None:
+        """A request arrived.
+
+        Args:
+            mean_length: its predicted mean length, tokens.
+            log_index: its ``ln(index)``.
+            tail_share: how many times likelier than others it is to be among the longest.
+        """
         self._seen += 1
         follow = 1.0 / min(self._seen + 1, 1024)
         self._service += follow * (mean_length - self._service)
         self._centre += (1.0 / min(self._seen, 1024)) * (log_index - self._centre)
+        moved = min(max(log_index - self._centre, -BELOW), ABOVE)
+        self._work_moved.saw(follow, mean_length, moved)
+        self._tail_moved.saw(follow, tail_share, moved)
 
     def runs(self, requests: int) -> None:
         """As many requests run while others wait: memory may allow fewer than there are slots."""
@@ -115,12 +145,28 @@ class Anchor:
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
         unit = SERVICES * self._service + BACKLOGS * backlog_tokens / self._batch
-        unit = min(max(unit, 1.0), MOST_UNIT)
+        unit = min(max(self.ease * unit, 1.0), MOST_UNIT)
         self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE
         weight = self.dial * 2.0 ** (self._unit_step / STEPS_PER_OCTAVE)
         return Keys(weight, centre - self._below, centre + self._above)
+
+
+class Share:
+    """A running mean whose samples weigh unequally."""
+
+    def __init__(self, weight: float, value: float = 0.0) -> None:
+        self._weight, self._sum = weight, weight * value
+
+    @property
+    def mean(self) -> float:
+        return self._sum / self._weight if self._weight > 0 else 0.0
+
+    def saw(self, follow: float, weight: float, value: float) -> None:
+        """Another sample, of which the share ``follow`` is taken."""
+        self._weight += follow * (weight - self._weight)
+        self._sum += follow * (weight * value - self._sum)
 
 
 def follow(step: float, value: float, slack: float = 1.0) -> float:

@@ -79,7 +79,7 @@ class Demand:
         """Demand as a cost of a request whose output is one token."""
         return CostModel(ANSWER * self.pressure, self.pressure, 1.0)
 
-    def saw(self, mean_length: float, log_demand: float) -> None:
+    def saw(self, mean_length: float, log_demand: float, tail_share: float = 1.0) -> None:
         """A request arrived; its length is not known."""
         self._seen += 1
         self._centre += (log_demand - self._centre) / min(self._seen, 1024)

@@ -3,7 +3,8 @@
 A request's place is decided by ``arrival + weight * clamp(ln(index))``, lowest first
 (``anchor.py``):
 
-- ``index`` is its Gittins index: small for work that is likely to end soon and holds little.
+- ``index`` is its Gittins index: small for work that is likely to end soon and holds little. Who
+  may be one of the longest has some of it taken off (``tail.py``).
 - ``arrival`` is the engine step at which it came: with a finite dial nobody is overtaken
   for ever.
 
@@ -24,6 +25,7 @@ from sagesched.gittins import RankEngine, move_to_front
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.anchor import Anchor, KeyMaker, Keys
 from sagesched.plugin.place import NEVER, Place, arrival_order, mean_of, place_of
+from sagesched.plugin.tail import lead_of, tail_share
 
 MAX_PLACES = 128  # ordered per pass; work per pass must not grow with the engine's slots
 PREFIX_LOOKUPS_PER_PASS = 8
@@ -108,6 +110,10 @@ class QueueOrder:
         if self._priority_sign:
             place.priority = self._class_of(request)
         age, prompt = self._size(request)
+        first_seen = place.seen_by is not self._anchor
+        if first_seen:
+            share = tail_share(place.distribution.pmf, self._prior_pmf)
+            place.lead = 0.0 if place.opted_out else lead_of(share)
         place.matched_in_pass = NEVER
         place.handle = self._engine.add(
             place.distribution.pmf,
@@ -116,13 +122,15 @@ class QueueOrder:
             age=age,
             cached_len=prompt if place.parked_at >= 0 or place.prefilled else 0,
             priority=place.priority,
+            lead=place.lead,
         )
         place.backlog = self._to_come(place, age, prompt)
         self._backlog += place.backlog
         self._requests[place.handle] = request
-        if place.seen_by is not self._anchor:
+        if first_seen:
             place.seen_by = self._anchor
-            self._anchor.saw(self._service(place, prompt), self._engine.log_index(place.handle))
+            log_index = self._engine.log_index(place.handle)
+            self._anchor.saw(self._service(place, prompt), log_index, share)
         if place.opted_out:
             self._opted_out[place.handle] = request
             self._level([place.handle], self.keys)
@@ -246,6 +254,7 @@ class QueueOrder:
             [place.since for place in places],
             age=[len(request.output_ids) for request in running],
             cached_len=prompts,
+            lead=[place.lead for place in places],
         )
         found = dict(zip(handles.tolist(), running, strict=True))
         order = engine.top(len(running)).tolist()[::-1]

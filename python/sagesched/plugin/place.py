@@ -30,6 +30,7 @@ class Place:
         distribution: of its output length.
         cost: what requests cost here.
         mean: mean output length, tokens.
+        lead: taken off its ``ln(index)``, since it may be one of the longest (``tail.py``).
         handle: in the rank engine, -1 while it does not wait.
         backlog: tokens it still adds to the queue's backlog.
         matched_in_pass: when its radix-cache hit was looked up last.
@@ -51,6 +52,7 @@ class Place:
         "distribution",
         "handle",
         "holder",
+        "lead",
         "matched_in_pass",
         "mean",
         "opted_out",
@@ -76,6 +78,7 @@ class Place:
         self.distribution = distribution
         self.cost = cost
         self.mean = mean_of(distribution)
+        self.lead = 0.0
         self.priority = 0
         self.handle = -1
         self.backlog = 0
