@@ -29,7 +29,7 @@ def run() -> Any:
     with replaying(EngineConfig(pool_tokens=60_000, max_running=64, mixed=True)) as replay:
 
         def at(parked_s: float) -> RunResult:
-            return run_gittins(replay, requests, STEP_TIME, dial=1.0, parked_s=parked_s)
+            return run_gittins(replay, requests, STEP_TIME, dial=2.0, parked_s=parked_s)
 
         yield at
 

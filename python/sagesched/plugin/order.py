@@ -106,7 +106,8 @@ class QueueOrder:
         place = place_of(request)
         if place is None:
             place = self.expect(request, step, predicted, limit, opted_out)
-        self._leave([request])  # preempted and requeued before anyone noticed that it had left
+        if place.handle >= 0:  # preempted and requeued before anyone noticed that it had left
+            self._leave([request])
         if self._priority_sign:
             place.priority = self._class_of(request)
         age, prompt = self._size(request)
