@@ -99,6 +99,7 @@ def make_report(
     ]
     front = make(options, RealBackend())
     front.run(settings)
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{name}.md").write_text(front.as_markdown(all_settings))
     (options.out / f"{name}.json").write_text(front.as_json(all_settings))
     return int(bool(front.failures))
