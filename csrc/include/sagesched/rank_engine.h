@@ -47,9 +47,9 @@ struct Changes {
 //       = boost + clamp(ln(index), low, high)    for an infinite one
 //
 // The band (low, high) bounds what index and lead can do: nobody is overtaken by a request that
-// arrives more than weight * (high - low) after it. The index is the float32 Gittins index of the float32
-// masses; ln is natural_log() of csrc/src, so a key has the same bits on every machine. boost is
-// the caller's aging term, 0 at admission.
+// arrives more than weight * (high - low) after it. The index is the float32 Gittins index of the
+// float32 masses; ln is natural_log() of csrc/src, so a key has the same bits on every machine.
+// boost is the caller's aging term, 0 at admission.
 //
 // Cost. With c changed requests of n: one call of the batched kernel for all that changed, then
 // O(c log n) to keep the order; top(k) is O(k log k). Nothing is O(n).
