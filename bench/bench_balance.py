@@ -150,7 +150,8 @@ class Bench:
 
     def _key(self, case: Case, seed: int, method: str) -> dict[str, Any]:
         # These hear nothing.
-        delay = None if method == "round_robin" or method.startswith("oracle") else case.delay_s
+        hears = method not in ("round_robin", "random") and not method.startswith("oracle")
+        delay = case.delay_s if hears else None
         common = self._common(case) | {"chooser": _chooser_code(method.startswith("sal"))}
         return {"method": method, **common, "seed": seed, "delay": delay}
 
@@ -265,6 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if (not wanted or case.cell.name in wanted) and case.cell.is_there(options.data)
         ]
     )
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "balance.md").write_text(bench.as_markdown(cases))
     (options.out / "balance.json").write_text(bench.as_json(cases))
     return int(bool(bench.failures))

@@ -164,10 +164,13 @@ def main() -> int:
             command = [sys.executable, "-m", "bench.bench_step_cost", "--one"]
             numbers = [str(running), str(waiting), "1"]
             done = subprocess.run(
-                [*command, *numbers], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True
+                [*command, *numbers], cwd=REPOSITORY, capture_output=True, text=True, check=False
             )
+            if done.returncode:
+                sys.exit(f"{' '.join(command)} {' '.join(numbers)} failed:\n{done.stderr}")
             found.append(json.loads(done.stdout.splitlines()[-1]))
             print(table(found[-1:]).splitlines()[-1], flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "step_cost.md").write_text(
         "# What our hooks add to a step\n\n"
         f"`python -m bench.bench_step_cost` at commit {_commit()}, {_hardware()}, admission by "

@@ -12,7 +12,7 @@ from sagesched.replay.tasks import Scenario
 
 STOCK = ("round_robin", "total_requests", "total_tokens")
 METHODS = (
-    *STOCK, "power_of_two", "cache_aware", "shortest_predicted", "sal-prompt", "sal", "oracle",
+    *STOCK, "random", "power_of_two", "cache_aware", "shortest_predicted", "sal-prompt", "sal", "oracle",
     "oracle_start",
 )  # fmt: skip
 TRACES = {
