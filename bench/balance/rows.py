@@ -12,8 +12,8 @@ from sagesched.replay.tasks import Scenario
 
 STOCK = ("round_robin", "total_requests", "total_tokens")
 METHODS = (
-    *STOCK, "random", "power_of_two", "cache_aware", "shortest_predicted", "sal-prompt", "sal", "oracle",
-    "oracle_start",
+    *STOCK, "random", "power_of_two", "cache_aware", "shortest_predicted", "sal-prompt", "sal",
+    "oracle", "oracle_start",
 )  # fmt: skip
 TRACES = {
     "chat": "sharegpt_turns_aibrix.jsonl.gz",
