@@ -147,7 +147,7 @@ def test_of_those_parked_too_long_the_first_goes_first(dial: float) -> None:
 
 
 def test_for_who_was_parked_too_long_somebody_gives_way_at_once() -> None:
-    """Also who is better by the keys, and was not ranked among the worst of eight passes."""
+    """Also who is better by the keys, and was not ranked among the worst when last looked at."""
     order, batch, queue = setting([3000, 20, 30], [])
     parking = Parking(LIMITS)
     running = batch[1:]

@@ -123,11 +123,11 @@ def test_uncached_prefill_counts_and_lookups_are_bounded() -> None:
 
     def lookup(request: Any) -> int:
         asked.append(request)
-        return 90 if request.name == "r5" else 0
+        return 90 if request.name == "r1" else 0
 
     order.rank(queue, 30, lookup)
     assert len(asked) == PREFIX_LOOKUPS_PER_PASS
-    assert queue[0].name == "r5"
+    assert queue[0].name == "r1"
     order.rank(queue, 30, lookup)
     assert len(asked) == 2 * PREFIX_LOOKUPS_PER_PASS
     assert len(set(asked)) == len(asked), "a fresh hit was looked up again"

@@ -73,7 +73,7 @@ void bind_memory_forecast(py::module_& module) {
         .def("peak", &MemoryForecast::peak, py::arg("deviations"))
         .def(
             "peak_with",
-            [](const MemoryForecast& forecast, const py::object& pmf, double age, double freeable,
+            [](MemoryForecast& forecast, const py::object& pmf, double age, double freeable,
                double deviations) {
                 return forecast.peak_with(holder_of(forecast, pmf, age, freeable), deviations);
             },

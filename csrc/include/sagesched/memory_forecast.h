@@ -36,18 +36,20 @@ class MemoryForecast {
     double peak(double deviations) const;
 
     // The peak if this one came, too.
-    double peak_with(const Holder& holder, double deviations) const;
+    double peak_with(const Holder& holder, double deviations);
 
   private:
     struct Moments {
         double mean, variance;
     };
 
-    void moments_of(const Holder& holder, Moments* out) const;
+    void moments_of(const Holder& holder, std::vector<Moments>& out) const;
 
     std::vector<double> edges_;
-    std::vector<double> ahead_;  // steps from now at which growth is looked at
+    std::vector<double> densities_;  // 1 / width of each bin
+    std::vector<double> ahead_;      // steps from now at which growth is looked at
     std::vector<Moments> growth_;
+    std::vector<Moments> own_;  // of one request, while it is looked at
 };
 
 }  // namespace sagesched

@@ -69,11 +69,12 @@ class LarryOrder(QueueOrder):
         places: int,
         cached_prefix: Callable[[Any], int],
         running: int | None = None,
+        spare: int = 0,
     ) -> None:
         """As there, with the newcomers' radix-cache hits of now."""
         self.settle(queue)
         self._meet(cached_prefix)
-        super().rank(queue, places, cached_prefix, running)
+        super().rank(queue, places, cached_prefix, running, spare)
 
     def _meet(self, cached_prefix: Callable[[Any], int]) -> None:
         met: list[Any] = []
@@ -85,16 +86,18 @@ class LarryOrder(QueueOrder):
         if met:
             self._match(met, cached_prefix)
 
-    def _match(self, requests: list[Any], cached_prefix: Callable[[Any], int]) -> None:
-        hits = [cached_prefix(request) for request in requests]
-        places: list[Place] = [request._sagesched_place for request in requests]
-        self._engine.set_cached_prefix([place.handle for place in places], hits)
-        for request, place, hit in zip(requests, places, hits, strict=True):
+    def _match(self, requests: list[Any], cached_prefix: Callable[[Any], int]) -> bool:
+        """As there; a hit is less to prefill for those behind it, too."""
+        before = [request._sagesched_place.hit for request in requests]
+        changed = super()._match(requests, cached_prefix)
+        for request, hit in zip(requests, before, strict=True):
+            place: Place = request._sagesched_place
             place.matched_in_pass = self._pass
-            _, prompt = self._size(request)
-            self._backlog -= place.backlog
-            place.backlog = max(1, prompt - hit)
-            self._backlog += place.backlog
+            if place.hit != hit:
+                self._backlog -= place.backlog
+                place.backlog = max(1, self._size(request)[1] - place.hit)
+                self._backlog += place.backlog
+        return changed
 
     def _now(self, step: int) -> float:
         """Prefill tokens processed."""
@@ -114,4 +117,5 @@ class LarryOrder(QueueOrder):
         if cost != self.cost:
             self.cost = cost
             self._engine.set_cost(cost)
+            self._changed = True
         return keys

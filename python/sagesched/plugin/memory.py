@@ -17,7 +17,7 @@ from sagesched.plugin.place import Place, place_of
 
 DEVIATIONS = 1.0
 """Standard deviations of the sum that are kept free."""
-REFRESH_STEPS = 8
+REFRESH_STEPS = 16
 """Who ran at the last look is looked at anew after as many steps; until then those who have joined
 count, and those who have ended still do, with the memory that they were to give back: where one of
 them held much, the batch is looked at as soon as somebody has left."""
@@ -44,6 +44,7 @@ class Memory:
         self._looked_at = -REFRESH_STEPS
         self._count = 0  # at the last look
         self._most_held = 0
+        self._asked: tuple[int, float] | None = None  # who was last, of this pass; nobody joined
 
     def start(self, running: Sequence[Any], step: int) -> float | None:
         """Tokens to reserve for the requests that run, O(1) in most steps and O(n m) else.
@@ -55,6 +56,7 @@ class Memory:
             step: the engine's step count, the same on every rank.
         """
         self.margin = max(1.0, self.margin * LESS)
+        self._asked = None
         heavy_left = len(running) < self._count and self._most_held > HEAVY * self._peak
         if not running or heavy_left or step - self._looked_at >= REFRESH_STEPS:
             if not all_known(running):
@@ -77,14 +79,18 @@ class Memory:
 
     def more_for(self, request: Any) -> float:
         """Tokens to reserve beyond that if this one joined."""
-        peak = self._forecast.peak_with(*_holder(request), self._deviations)
-        return max(0.0, peak - self._peak) * self.margin
+        number = request._sagesched_place.sequence
+        if self._asked is None or self._asked[0] != number:
+            peak = self._forecast.peak_with(*_holder(request), self._deviations)
+            self._asked = number, max(0.0, peak - self._peak)
+        return self._asked[1] * self.margin
 
     def join(self, request: Any) -> None:
         """It does; one whose need is not known ends what is known of the batch."""
         if not is_known(request):
             self._looked_at = -REFRESH_STEPS
             return
+        self._asked = None
         self._forecast.add(*_holder(request))
         self._peak = self._forecast.peak(self._deviations)
 

@@ -25,10 +25,11 @@ from sagesched.gittins import RankEngine, move_to_front
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.anchor import Anchor, KeyMaker, Keys
 from sagesched.plugin.place import NEVER, Place, arrival_order, mean_of, place_of
+from sagesched.plugin.running import RunningOrder
 from sagesched.plugin.tail import lead_of, tail_share
 
 MAX_PLACES = 128  # ordered per pass; work per pass must not grow with the engine's slots
-PREFIX_LOOKUPS_PER_PASS = 8
+PREFIX_LOOKUPS_PER_PASS = 2
 PREFIX_VALID_PASSES = 32
 LAST = 2**62
 """Priorities beyond are one class."""
@@ -36,6 +37,8 @@ AT_ONCE = 1e15
 """Steps; more than any key can be."""
 LATEST_S = 1e9
 """Seconds; no clock shows more."""
+NO_KEYS = Keys(math.nan, math.nan, math.nan)
+"""Before the first; equal to none."""
 
 
 class QueueOrder:
@@ -67,11 +70,11 @@ class QueueOrder:
         self.grid: LengthGrid = prior.grid
         self.cost = cost
         self._engine = RankEngine(self.grid.edges, cost, index_weight=0.0)
-        self._running = RankEngine(
-            self.grid.edges, cost, index_weight=0.0
-        )  # between two calls empty
+        self._running = RunningOrder(self.grid, cost)
         self._requests: dict[int, Any] = {}  # handle -> request
         self._front: list[Any] = []  # best first, as of the last pass
+        self._changed = True  # since the front was chosen, in a way that may change it
+        self._chosen_in = 0  # the pass in which it was
         self._prior_pmf = prior.pmf.astype(np.float64)
         self._anchor: KeyMaker = anchor or Anchor(dial, slots, mean_of(prior))
         self._average: tuple[Keys, float] | None = None  # what those who opted out were ranked with
@@ -80,7 +83,8 @@ class QueueOrder:
         self._priority_sign = priority_sign
         self._sequence = 0
         self._pass = 0
-        self.keys = self._follow()
+        self.keys = NO_KEYS
+        self._follow()
 
     def __len__(self) -> int:
         return len(self._engine)
@@ -116,12 +120,13 @@ class QueueOrder:
             share = tail_share(place.distribution.pmf, self._prior_pmf)
             place.lead = 0.0 if place.opted_out else lead_of(share)
         place.matched_in_pass = NEVER
+        place.hit = prompt if place.parked_at >= 0 or place.prefilled else 0
         place.handle = self._engine.add(
             place.distribution.pmf,
             prompt,
             place.since,
             age=age,
-            cached_len=prompt if place.parked_at >= 0 or place.prefilled else 0,
+            cached_len=place.hit,
             priority=place.priority,
             lead=place.lead,
         )
@@ -137,6 +142,7 @@ class QueueOrder:
             self._level([place.handle], self.keys)
         if place.overdue and place.parked_at >= 0:  # another order had it in a hurry
             self.hurry(request)
+        self._changed = self._changed or self._is_before_front_ends(place)
 
     def expect(
         self,
@@ -183,16 +189,19 @@ class QueueOrder:
         places: int,
         cached_prefix: Callable[[Any], int],
         running: int | None = None,
+        spare: int = 0,
     ) -> None:
         """Bring the ``places`` best requests to the front of ``queue``, best first, in place.
 
         Args:
             queue: the scheduler's waiting queue.
-            places: how many requests could be admitted in this pass; of more than
-                ``MAX_PLACES`` the rest stay as they are, for the next pass.
+            places: how many requests could be admitted in this pass, and some more, so that not
+                every pass need choose anew; of more than ``MAX_PLACES`` the rest stay as they are,
+                for the next pass.
             cached_prefix: looks up a request's radix-cache hit of now, tokens; asked for a
                 bounded number of the best only.
             running: requests that run now, if that is known.
+            spare: of the places, those that need not be in order.
         """
         self._pass += 1
         self.settle(queue)
@@ -200,6 +209,10 @@ class QueueOrder:
             self._anchor.runs(running)
         self._follow()
         places = min(places, MAX_PLACES)
+        if self._still_stands(queue, places - spare) and not self._look_up_prefixes(
+            self._front, cached_prefix
+        ):
+            return
         self._front = self._best(places)
         if self._look_up_prefixes(self._front, cached_prefix):
             self._front = self._best(places)
@@ -207,13 +220,30 @@ class QueueOrder:
             self._rescan(queue)
             self._front = self._best(places)
             move_to_front(queue, self._front)
+        self._changed, self._chosen_in = False, self._pass
+
+    def _still_stands(self, queue: list[Any], needed: int) -> bool:
+        """Whether what is left of the front still is the best of the queue, and is enough."""
+        return (
+            not self._changed
+            and len(self._front) >= min(needed, len(queue))
+            and self._pass - self._chosen_in < PREFIX_VALID_PASSES
+            and not self._engine.pending
+            and queue[: len(self._front)] == self._front
+        )
+
+    def _is_before_front_ends(self, place: Place) -> bool:
+        if not self._front:
+            return True
+        last: Place = self._front[-1]._sagesched_place
+        return last.handle < 0 or self._engine.compare(place.handle, last.handle) < 0
 
     def look(self, queue: list[Any], cached_prefix: Callable[[Any], int]) -> Any | None:
         """As `rank`, but the queue stays as it is; returns who would have come first."""
         self._pass += 1
         self.settle(queue)
         self._follow()
-        self._front = queue[:MAX_PLACES]
+        self._front, self._changed = queue[:MAX_PLACES], True
         best = self._best(PREFIX_LOOKUPS_PER_PASS)
         if self._look_up_prefixes(best, cached_prefix):
             best = self._best(1)
@@ -222,7 +252,7 @@ class QueueOrder:
     def rest(self, queue: list[Any]) -> None:
         """Put a queue that was ranked so far back in arrival order; from now on `look` at it."""
         stock_order(queue)
-        self._front = []
+        self._front, self._changed = [], True
 
     def set_dial(self, dial: float) -> None:
         """How far the index moves a request, from the next pass on; keys follow in slices."""
@@ -243,25 +273,8 @@ class QueueOrder:
         return [self._engine.key(handle) for handle in self._engine.top(count).tolist()]
 
     def worst_first(self, running: Sequence[Any]) -> list[tuple[float, Any]]:
-        """Running requests and their keys, at their ages of now, as if nothing were to prefill."""
-        if not running:
-            return []
-        places = [request._sagesched_place for request in running]
-        prompts = [len(request.origin_input_ids) for request in running]
-        engine = self._running
-        handles = engine.add_batch(
-            np.stack([place.distribution.pmf for place in places]),
-            prompts,
-            [place.since for place in places],
-            age=[len(request.output_ids) for request in running],
-            cached_len=prompts,
-            lead=[place.lead for place in places],
-        )
-        found = dict(zip(handles.tolist(), running, strict=True))
-        order = engine.top(len(running)).tolist()[::-1]
-        ranked = [(engine.key(handle), found[handle]) for handle in order]
-        engine.remove(handles)
-        return ranked
+        """Running requests and their keys, as if they waited; see `RunningOrder`."""
+        return self._running.worst_first(running, self.keys)
 
     def hurry(self, request: Any) -> None:
         """Put a parked request before all others, but for those parked before it that are, too."""
@@ -270,6 +283,7 @@ class QueueOrder:
         if self._requests.get(place.handle) is request:
             boost = AT_ONCE * (min(place.parked_at, LATEST_S) - 2 * LATEST_S)
             self._engine.set_boost([place.handle], [boost])
+            self._changed = True
 
     def _now(self, step: int) -> float:
         """The clock that keys count by: the engine's steps."""
@@ -296,26 +310,32 @@ class QueueOrder:
         return [self._requests[handle] for handle in self._engine.top(places).tolist()]
 
     def _look_up_prefixes(self, best: list[Any], cached_prefix: Callable[[Any], int]) -> bool:
-        stale = [
-            request
-            for request in best
-            if self._pass - request._sagesched_place.matched_in_pass >= PREFIX_VALID_PASSES
-            and not request._sagesched_place.opted_out
-        ][:PREFIX_LOOKUPS_PER_PASS]
-        if not stale:
-            return False
-        for request in stale:
-            request._sagesched_place.matched_in_pass = self._pass
-        self._match(stale, cached_prefix)
-        return True
+        """Bring a few of the hits up to date; returns whether one was another."""
+        stale = []
+        for request in best:
+            place: Place = request._sagesched_place
+            if self._pass - place.matched_in_pass >= PREFIX_VALID_PASSES and not place.opted_out:
+                place.matched_in_pass = self._pass
+                stale.append(request)
+                if len(stale) == PREFIX_LOOKUPS_PER_PASS:
+                    break
+        return bool(stale) and self._match(stale, cached_prefix)
 
-    def _match(self, requests: list[Any], cached_prefix: Callable[[Any], int]) -> None:
-        """Look up the radix-cache hits of now."""
-        # After a retraction what was produced is prefilled again: it comes off the hit.
-        self._engine.set_cached_prefix(
-            [request._sagesched_place.handle for request in requests],
-            [max(0, cached_prefix(request) - self._size(request)[0]) for request in requests],
-        )
+    def _match(self, requests: list[Any], cached_prefix: Callable[[Any], int]) -> bool:
+        """Rank by the radix-cache hits of now; returns whether one was another."""
+        handles, hits = [], []
+        for request in requests:
+            place: Place = request._sagesched_place
+            # After a retraction what was produced is prefilled again: it comes off the hit.
+            hit = max(0, cached_prefix(request) - self._size(request)[0])
+            if hit != place.hit:
+                place.hit = hit
+                handles.append(place.handle)
+                hits.append(hit)
+        if handles:
+            self._engine.set_cached_prefix(handles, hits)
+            self._changed = True
+        return bool(handles)
 
     def _leave(self, requests: list[Any]) -> None:
         """Forget those of the requests that are here; no request may be named twice."""
@@ -355,10 +375,11 @@ class QueueOrder:
         Of a long queue each pass rebuilds a slice. Ranks stay together: what a pass rebuilds
         depends on the calls made so far, which are the same on every rank.
         """
-        self.keys = keys = self._anchor.keys(self._backlog)
-        for engine in (self._engine, self._running):
-            engine.set_index_weight(keys.weight)
-            engine.set_index_band(keys.low, keys.high)
+        keys = self._anchor.keys(self._backlog)
+        if keys != self.keys:
+            self.keys, self._changed = keys, True
+            self._engine.set_index_weight(keys.weight)
+            self._engine.set_index_band(keys.low, keys.high)
         average = (keys, self._anchor.centre)
         if self._opted_out and self._average != average:
             self._average = average
@@ -379,6 +400,7 @@ class QueueOrder:
             number = self._opted_out[handle]._sagesched_place.sequence
             boosts.append(weight * (centre - moved) + number % 4096 * 2.0**-20)
         self._engine.set_boost(handles, boosts)
+        self._changed = True
 
 
 def stock_order(queue: list[Any]) -> None:

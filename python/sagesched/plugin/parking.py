@@ -26,7 +26,7 @@ from typing import Any
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.place import Place, place_of
 
-REFRESH_STEPS = 8
+REFRESH_STEPS = 16
 """Running requests are ranked anew after as many passes; their ages change slowly."""
 VICTIM_SHARE = 0.6
 """Most KV tokens of a victim at a dial of 1, as a share of a slot's part of the pool."""

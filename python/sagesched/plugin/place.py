@@ -33,7 +33,8 @@ class Place:
         lead: taken off its ``ln(index)``, since it may be one of the longest (``tail.py``).
         handle: in the rank engine, -1 while it does not wait.
         backlog: tokens it still adds to the queue's backlog.
-        matched_in_pass: when its radix-cache hit was looked up last.
+        hit: prompt tokens in the radix cache, as it is ranked now.
+        matched_in_pass: when that was looked up last.
         parks: how often it was parked.
         prefilled: its prompt is computed elsewhere (prefill/decode disaggregation).
         seen_by: the order's anchor that has been told of it.
@@ -51,6 +52,7 @@ class Place:
         "cost",
         "distribution",
         "handle",
+        "hit",
         "holder",
         "lead",
         "matched_in_pass",
@@ -82,6 +84,7 @@ class Place:
         self.priority = 0
         self.handle = -1
         self.backlog = 0
+        self.hit = 0
         self.matched_in_pass = NEVER
         self.parks = 0
         self.passed_at = -1

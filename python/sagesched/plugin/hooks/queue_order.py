@@ -13,7 +13,11 @@ from sagesched.plugin.releases import match_prefix
 from sagesched.plugin.state import SchedulerState, state_of
 from sagesched.plugin.timing import timed
 
-SPARE_PLACES = 16
+SPARE_PLACES = 24
+"""In order beyond those that can be admitted now: for requests that are passed over, and so that
+not every pass need choose anew."""
+LEAST_SPARE = 8
+"""As many of them are at any time."""
 
 
 @timed
@@ -36,7 +40,8 @@ def calc_priority(
     places = max(0, free) + SPARE_PLACES
     try:
         if state.in_force:
-            state.order.rank(waiting_queue, places, prefix_lookup(self.tree_cache), len(running))
+            look_up, spare = prefix_lookup(self.tree_cache), SPARE_PLACES - LEAST_SPARE
+            state.order.rank(waiting_queue, places, look_up, len(running), spare)
             first = waiting_queue[0] if waiting_queue else None
             if state.checksum is not None:
                 state.checksum.note(state.order.front, running)
