@@ -86,6 +86,7 @@ class FakeWorkload:
     name: str = f"fake {NASTY}"
     max_output_tokens: int = 500
     notes: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ("", "acme", f"evil {NASTY}")
 
     def requests(self, *, seed: int, rate_rps: float | None) -> Iterator[TraceRequest]:
         random = np.random.default_rng(seed)
@@ -96,7 +97,8 @@ class FakeWorkload:
             output = int(random.choice([10, 50, 400]))
             prompt = array("q", [1000 + number] * int(random.integers(10, 3000)))
             cluster = NASTY if output == 400 else f"c{output}"
-            yield TraceRequest(at, prompt, output, cluster=cluster)
+            tenant = self.tenants[number % len(self.tenants)]
+            yield TraceRequest(at, prompt, output, cluster=cluster, tenant=tenant)
 
     def law(self, cluster: str, grid: LengthGrid) -> LengthDistribution | None:
         return None
@@ -170,6 +172,7 @@ def _serve(trace: list[TraceRequest], shortest: bool) -> list[float]:
 def _result(trace: list[TraceRequest], start: Any, policy: str) -> RunResult:
     output = np.array([request.output_tokens for request in trace])
     names = tuple(dict.fromkeys(request.cluster for request in trace))
+    tenants = tuple(dict.fromkeys(request.tenant for request in trace))
     zeros = np.zeros(len(trace), dtype=np.int64)
     last = start + 0.01 * output
     at = np.linspace(0, last.max(), 50)
@@ -187,6 +190,8 @@ def _result(trace: list[TraceRequest], start: Any, policy: str) -> RunResult:
         preemptions=zeros,
         retractions=zeros,
         clusters=names,
+        tenant=np.array([tenants.index(request.tenant) for request in trace]),
+        tenants=tenants,
         refused=2,
         prefill_tokens=100,
         cached_tokens=50,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sagesched.replay.details import details_of
+from sagesched.replay.output import session_json
 from sagesched.replay.plan import make_plan
 from sagesched.replay.progress import Progress
 from sagesched.replay.report import labels, svg
@@ -22,7 +25,7 @@ from sagesched.replay.result import Row
 from sagesched.replay.session import Session, run_tasks
 from sagesched.replay.table import session_table
 from sagesched.replay.tasks import MakeWorker, Run, Saturation, SaturationTask
-from tests.replay_fakes import NASTY, FakeBackend, parsed
+from tests.replay_fakes import NASTY, FakeBackend, FakeHarness, FakeWorkload, parsed
 
 VOID = {"meta", "input", "br"}
 
@@ -219,3 +222,24 @@ def test_names_do_not_cover_each_other() -> None:
         for other in boxes[:k]:
             apart = one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]  # fmt: skip  # noqa: E501
             assert apart
+
+
+def test_tenants_are_told_apart_in_the_page_and_in_json(found: Session, page: str) -> None:
+    assert "By tenant" in page
+    assert "<td>acme</td>" in page
+    for row in json.loads(session_json(found))["rows"]:
+        tenants = {one["name"]: one for one in row["tenants"]}
+        assert set(tenants) == {"(no tenant)", "acme", f"evil {NASTY}"}
+        assert sum(one["n"] for one in tenants.values()) == row["n"]
+        mean = sum(one["n"] * one["mean_ttlt_s"] for one in tenants.values()) / row["n"]
+        assert mean == pytest.approx(row["mean_ttlt_s"])
+
+
+def test_one_tenant_alone_is_not_named(found: Session) -> None:
+    (first, *_) = found.runs
+    assert first.details.tenants
+    result = FakeHarness(found.plan.scenario.engine).run(
+        FakeWorkload(50, tenants=("acme",)).requests(seed=1, rate_rps=10.0), policy="fcfs",
+        step_time=None, predictions=None, settings=None, max_output_tokens=500,
+    )  # fmt: skip
+    assert details_of(result).tenants == ()

@@ -65,6 +65,13 @@ def test_every_check_can_fail(wrong: Soak) -> None:
     assert len(failed(wrong)) == 1
 
 
+def test_memory_may_grow_as_far_as_that_of_stock() -> None:
+    stock = {"scheduler_TP0": (1000, 1030), "scheduler_TP1": (1000, 1000)}
+    assert failed(replace(SOUND, growth={"scheduler_TP0": (900, 925)}, stock_growth=stock)) == []
+    for wrong in ({"scheduler_TP0": (900, 928)}, {"scheduler_TP1": (900, 920)}):
+        assert len(failed(replace(SOUND, growth=wrong, stock_growth=stock))) == 1
+
+
 def test_growth_is_from_the_first_quarter_to_the_end() -> None:
     early, late = (sum(span) / 2 for span in (EARLY, LATE))
     before = [(0.1, 1)] * 9

@@ -42,6 +42,7 @@ def as_json(heading: str, options: Options, soak: Soak, found: Sequence[Check]) 
         "retractions": soak.retractions,
         "left": asdict(soak.left),
         "memory_bytes": soak.growth,
+        "stock_memory_bytes": soak.stock_growth,
         "checks": [asdict(check) for check in found],
     }
     return json.dumps(kept, indent=1) + "\n"

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,10 @@ class Options:
     history: int = 2000
     seed: int = 0
 
-    def arguments(self) -> list[str]:
-        """Of the server: a policy of ours, and more requests admitted than memory holds."""
+    def arguments(self, policy: str = "gittins") -> list[str]:
+        """Of the server: more requests admitted than memory holds."""
         return [
-            *("--schedule-policy", "gittins", "--enable-metrics"),
+            *("--schedule-policy", policy, "--enable-metrics"),
             *("--enable-custom-logit-processor", "--tp-size", str(self.ranks)),
             *("--max-running-requests", str(self.slots)),
             *("--max-total-tokens", str(self.pool_tokens)),
@@ -87,6 +88,24 @@ def soak(model: Path, options: Options, *, quiet: bool = False) -> Soak:
         log = server.log_path.read_text(errors="replace")
         alive = server.running
     return Soak(everybody, wall_s, options.ranks, left, log, alive, growth(memory.samples))
+
+
+def stock_growth(
+    model: Path, options: Options, *, quiet: bool = False
+) -> Mapping[str, tuple[int, int]]:
+    """The same requests under stock fcfs: bytes early and late, by process.
+
+    Raises:
+        EngineError: the server did not start.
+    """
+    everybody = list(asks(options.requests, options.seed))
+    arguments, environment = options.arguments("fcfs"), options.environment()
+    with EngineServer(model, arguments, environment) as server:
+        assert server.pid is not None
+        count = Counted(options.requests, quiet)
+        with MemoryWatch(server.pid, count.share) as memory:
+            asyncio.run(send_all(server.url, everybody, options.at_once, count.ended))
+    return growth(memory.samples)
 
 
 class Counted:

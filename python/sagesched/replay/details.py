@@ -46,6 +46,7 @@ class Details:
         outputs: by output length, shortest first; empty buckets are left out.
         prompts: by prompt length, likewise.
         classes: the ``KEPT_CLASSES`` largest classes, by name; the rest together.
+        tenants: of those who sent requests likewise; nothing where all are one's.
         refused: requests that SGLang refused.
         fallbacks: errors of the policy, after which stock order was used.
         wall_s: real seconds the run took.
@@ -59,6 +60,7 @@ class Details:
     outputs: tuple[Group, ...]
     prompts: tuple[Group, ...]
     classes: tuple[Group, ...]
+    tenants: tuple[Group, ...]
     refused: int
     fallbacks: int
     wall_s: float
@@ -81,7 +83,8 @@ def details_of(result: RunResult, skip: float = 0.0) -> Details:
         timeline=result.timeline,
         outputs=tuple(_buckets(times, result.output_tokens[counted], OUTPUT_EDGES)),
         prompts=tuple(_buckets(times, result.prompt_tokens[counted], PROMPT_EDGES)),
-        classes=tuple(_classes(times, result.cluster[counted], result.clusters)),
+        classes=tuple(_named(times, result.cluster[counted], result.clusters, "class", "classes")),
+        tenants=tuple(_named(times, result.tenant[counted], result.tenants, "tenant", "tenants")),
         refused=result.refused,
         fallbacks=result.fallbacks,
         wall_s=result.wall_s,
@@ -114,15 +117,17 @@ def _buckets(times: _Times, lengths: Ints, edges: tuple[int, ...]) -> Iterator[G
             yield times.group(f"{first:,} to {last}" if last else f"{first:,} and more", members)
 
 
-def _classes(times: _Times, cluster: Ints, names: tuple[str, ...]) -> Iterator[Group]:
-    """The largest by name, then the rest; nothing if there is only one class."""
-    counts = np.bincount(cluster, minlength=len(names))
+def _named(
+    times: _Times, member_of: Ints, names: tuple[str, ...], one: str, many: str
+) -> Iterator[Group]:
+    """The largest by name, then the rest; nothing if there is only one."""
+    counts = np.bincount(member_of, minlength=len(names))
     if np.count_nonzero(counts) < 2:
         return
     largest = sorted(range(len(names)), key=lambda k: (-counts[k], names[k]))[:KEPT_CLASSES]
     for k in sorted(largest, key=lambda k: names[k]):
         if counts[k]:
-            yield times.group(names[k] or "(no class)", np.flatnonzero(cluster == k))
-    others = np.flatnonzero(~np.isin(cluster, largest))
+            yield times.group(names[k] or f"(no {one})", np.flatnonzero(member_of == k))
+    others = np.flatnonzero(~np.isin(member_of, largest))
     if len(others):
-        yield times.group("(all other classes)", others)
+        yield times.group(f"(all other {many})", others)

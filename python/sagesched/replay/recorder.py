@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sagesched.replay.result import RunResult, Timeline
+from sagesched.replay.trace import TraceRequest
 
 MOST_SAMPLES = 512
 
@@ -65,7 +66,9 @@ class Recorder:
         self.cluster = array("q")
         self.preemptions = array("q")
         self.retractions = array("q")
+        self.tenant = array("q")
         self._clusters: dict[str, int] = {}
+        self._tenants: dict[str, int] = {}
         self.ended = 0
         self.refused = 0
         self.prefill_tokens = 0
@@ -75,17 +78,18 @@ class Recorder:
         self._samples: list[tuple[float, int, int, float]] = []
         self._every = 1
 
-    def arrived(self, arrival_s: float, prompt: int, truth: int, cluster: str) -> int:
+    def arrived(self, request: TraceRequest) -> int:
         """Note an arrival; returns its number."""
         for column in (self.first, self.last):
             column.append(float("nan"))
         for counter in (self.output, self.preemptions, self.retractions):
             counter.append(0)
         self.gap.append(0.0)
-        self.arrival.append(arrival_s)
-        self.prompt.append(prompt)
-        self.truth.append(truth)
-        self.cluster.append(self._clusters.setdefault(cluster, len(self._clusters)))
+        self.arrival.append(request.arrival_s)
+        self.prompt.append(len(request.prompt))
+        self.truth.append(request.output_tokens)
+        self.cluster.append(self._clusters.setdefault(request.cluster, len(self._clusters)))
+        self.tenant.append(self._tenants.setdefault(request.tenant, len(self._tenants)))
         return len(self.arrival) - 1
 
     def token(self, live: Live, now: float) -> None:
@@ -157,6 +161,8 @@ class Recorder:
         return RunResult(
             **columns,
             clusters=tuple(self._clusters),
+            tenant=column(self.tenant),
+            tenants=tuple(self._tenants),
             refused=self.refused,
             prefill_tokens=self.prefill_tokens,
             cached_tokens=self.cached_tokens,

@@ -44,6 +44,8 @@ class RunResult:
         preemptions: by the policy.
         retractions: by SGLang, for want of KV memory.
         clusters: names of the classes.
+        tenant: [n] index into ``tenants``.
+        tenants: who sent requests; "" is nobody known.
         refused: requests SGLang refused (longer than pool or context), not in the arrays.
         prefill_tokens: prompt tokens computed.
         cached_tokens: prompt tokens taken from the radix cache, at first admission.
@@ -68,6 +70,8 @@ class RunResult:
     preemptions: Ints
     retractions: Ints
     clusters: tuple[str, ...]
+    tenant: Ints
+    tenants: tuple[str, ...]
     refused: int
     prefill_tokens: int
     cached_tokens: int

@@ -236,9 +236,7 @@ class Run:
         return START_S + request.arrival_s + self.delay
 
     def _arrive(self, request: TraceRequest) -> Any:
-        number = self.recorder.arrived(
-            request.arrival_s, len(request.prompt), request.output_tokens, request.cluster
-        )
+        number = self.recorder.arrived(request)
         return self.take(number, request, self.predict(number, request))
 
     def predict(self, number: int, request: TraceRequest) -> LengthDistribution | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -174,7 +174,10 @@ class Worker:
             skip=task.scenario.warmup,
             balance=task.balance,
         )
-        return Run(row, details_of(result, task.scenario.warmup))
+        details = details_of(result, task.scenario.warmup)
+        if details.tenants:
+            row.extra["tenants"] = [asdict(group) for group in details.tenants]
+        return Run(row, details)
 
     def _replay(self, task: RunTask) -> RunResult:
         workload = self._workload(task.scenario.workload)

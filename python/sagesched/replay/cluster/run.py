@@ -114,9 +114,7 @@ class ClusterRun:
 
     def _send(self, request: TraceRequest, due: float, chooser: Chooser) -> None:
         self._tell(chooser, due - self._delay_s)
-        number = self._recorder.arrived(
-            request.arrival_s, len(request.prompt), request.output_tokens, request.cluster
-        )
+        number = self._recorder.arrived(request)
         predicted = self.replicas[0].predict(number, request)
         query = _query(number, request, predicted)
         index = chooser.choose(query)

@@ -136,6 +136,7 @@ def _winners(load: LoadView, focus: str) -> str:
         tables.breakdown(load, "outputs", "By length of the answer", "output tokens", focus),
         tables.breakdown(load, "prompts", "By length of the prompt", "prompt tokens", focus),
         tables.breakdown(load, "classes", "By class", "class", focus),
+        tables.breakdown(load, "tenants", "By tenant", "tenant", focus),
     ]
     if not any(parts):
         return ""

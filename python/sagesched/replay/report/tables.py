@@ -44,7 +44,7 @@ def numbers(load: LoadView) -> str:
 def breakdown(load: LoadView, kind: str, title: str, about: str, focus: str) -> str:
     """Mean time to last token of each group, as a ratio to the baseline; "" without groups.
 
-    Classes are sorted by what the policy ``focus`` does to them.
+    Classes and tenants are sorted by what the policy ``focus`` does to them.
     """
     base = load.find(load.baseline)
     groups = base.groups[kind] if base else {}
@@ -53,7 +53,7 @@ def breakdown(load: LoadView, kind: str, title: str, about: str, focus: str) -> 
         return ""
     rows = [_breakdown_row(group, others, kind) for group in groups.values()]
     focused = load.find(focus)
-    if kind == "classes" and focused is not None:
+    if kind in ("classes", "tenants") and focused is not None:
         rows = [row for _, row in sorted(zip(_gains(groups, focused, kind), rows, strict=True))]
     header = "".join(
         f'<th><i class="key {colour(view, load.baseline)}"></i>{escape(view.name)}</th>'

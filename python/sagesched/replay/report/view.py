@@ -13,6 +13,8 @@ from sagesched.replay.session import Session
 from sagesched.replay.summary import Summary, summaries
 from sagesched.replay.tasks import Run
 
+KINDS = ("outputs", "prompts", "classes", "tenants")
+"""Of groups of requests."""
 NOTICEABLE = 0.05
 """A request counts as sooner or later if its time changes by more than this share."""
 
@@ -29,7 +31,7 @@ class PolicyView:
         ttlt_s: [q] quantiles at ``LEVELS``, averaged over the seeds.
         ttft_s: [q] likewise.
         timeline: of the first seed.
-        groups: by kind ("outputs", "prompts", "classes") and name, weighted over the seeds.
+        groups: by kind (``KINDS``) and name, weighted over the seeds.
         sooner: share of requests that end noticeably sooner than under the baseline; None without.
         later: noticeably later.
     """
@@ -99,10 +101,7 @@ def _policy_view(
         ttlt_s=np.mean([one.ttlt_s for one in details], axis=0),
         ttft_s=np.mean([one.ttft_s for one in details], axis=0),
         timeline=details[0].timeline,
-        groups={
-            kind: _merged([getattr(one, kind) for one in details])
-            for kind in ("outputs", "prompts", "classes")
-        },
+        groups={kind: _merged([getattr(one, kind) for one in details]) for kind in KINDS},
         sooner=sooner,
         later=later,
     )
