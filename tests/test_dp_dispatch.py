@@ -508,6 +508,7 @@ ARGS = {
         ({"disaggregation_mode": "prefill"}, "--disaggregation-mode"),
         ({"elastic_ep_backend": "mooncake"}, "--elastic-ep-backend"),
         ({"smg_grpc_mode": True}, "--smg-grpc-mode"),
+        ({"use_ray": True}, "--use-ray"),
     ],
 )
 def test_a_mode_it_cannot_serve_is_refused_by_name(change: dict[str, Any], named: str) -> None:

@@ -177,6 +177,7 @@ SUPPORTED_ARGS = {
         ({"disaggregation_mode": "prefill", "pp_size": 2}, "--disaggregation-mode"),
         ({"grpc_mode": True}, "--grpc-mode"),
         ({"smg_grpc_mode": True}, "--smg-grpc-mode"),
+        ({"use_ray": True}, "--use-ray"),
     ],
 )
 def test_a_mode_we_cannot_serve_is_refused_by_name(change: dict[str, Any], named: str) -> None:

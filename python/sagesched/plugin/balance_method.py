@@ -55,6 +55,11 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
             args.grpc_mode or args.smg_grpc_mode,
             "--grpc-mode, --smg-grpc-mode: that front end is not tested",
         ),
+        (
+            getattr(args, "use_ray", False),
+            "--use-ray: SGLang's Ray actors load no plug-ins (sagesched.balance.ray chooses among "
+            "the replicas of Ray Serve)",
+        ),
         (_is_on("SGLANG_RUST_SERVER"), "SGLANG_RUST_SERVER: that front end is not tested with it"),
         (
             _is_on("SGLANG_LOAD_SNAPSHOT_USE_ZMQ"),

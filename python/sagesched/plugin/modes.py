@@ -36,4 +36,9 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
             args.disaggregation_mode != "null" and args.pp_size > 1,
             "--disaggregation-mode with --pp-size above 1: not tested",
         ),
+        (
+            getattr(args, "use_ray", False),
+            "--use-ray: SGLang's Ray actors load no plug-ins (Ray Serve in front of plain servers "
+            "does work: docs/balance.md)",
+        ),
     ]
