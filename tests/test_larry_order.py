@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -214,3 +216,38 @@ def test_everybody_is_served(dial: float) -> None:
         engine.arrive(f"r{i}", 1 + (i * 37) % 400)
     assert len({engine.serve().name for _ in range(100)}) == 100
     assert len(engine.order) == engine.order.backlog == 0
+
+
+def test_who_has_left_is_not_held_also_where_nothing_is_ordered() -> None:
+    engine = Engine()
+    gone = []
+    for number in range(10 * NEWCOMERS_PER_PASS):
+        gone.append(weakref.ref(engine.arrive(f"{number}", 100)))
+        if number % 2:
+            engine.order.look(engine.queue, no_prefix)
+        engine.queue.clear()
+        engine.order.settle(engine.queue)
+    gc.collect()
+    assert not [reference for reference in gone if reference() is not None]
+    engine.order.look(engine.queue, no_prefix)
+    for _ in range(10):
+        engine.order.look(engine.queue, no_prefix)
+    assert not engine.order._newcomers
+
+
+def test_who_opted_out_stays_level_whatever_is_cached_and_however_full_memory_is() -> None:
+    engine = Engine(kv_use=0.2)
+    for number in range(20):
+        engine.arrive(f"{number}", 40 * number + 10)
+    level = [engine.arrive("new", 800, opted_out=True), engine.arrive("seen", 800, opted_out=True)]
+
+    def keys() -> list[float]:
+        handles = [place_of(request).handle for request in level]  # type: ignore[union-attr]
+        return [engine.order._engine.key(handle) for handle in handles]
+
+    for use in (0.2, 1.0, 0.0):
+        engine.kv_use = use
+        for _ in range(8):
+            engine.ranked(lambda request: 780 if request.name == "seen" else 0)
+        new, seen = keys()
+        assert seen == pytest.approx(new, abs=0.01)

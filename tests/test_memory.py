@@ -22,6 +22,7 @@ from sagesched.plugin.hooks.scheduler_start import _memory as make_memory
 from sagesched.plugin.memory import MOST, REFRESH_STEPS, Memory
 from sagesched.plugin.place import Place
 from sagesched.plugin.settings import Settings
+from sagesched.predict.defaults import cold_start_pmf
 
 GRID = LengthGrid(2048)
 
@@ -413,3 +414,36 @@ def test_a_forecast_that_cannot_be_in_force_stops_the_server(change: dict[str, A
         assert make_memory(scheduler, Settings(admission=admission), policy) is None
     with pytest.raises(NotInForceError, match="SAGESCHED_ADMISSION=forecast needs"):
         make_memory(scheduler, Settings(admission="forecast"), policy)
+
+
+def test_asking_twice_in_a_pass_is_asking_afresh() -> None:
+    """Who has another hit by then, who has joined meanwhile, and another request count anew."""
+    running = [request(1000) for _ in range(8)]
+    other, one = request(2000), request(1000)
+    prior = LengthDistribution(GRID, cold_start_pmf(GRID))
+    one._sagesched_place.distribution, other._sagesched_place.distribution = (
+        prior,
+        prior.capped(1500),
+    )
+
+    def fresh(*joined: Any, of: Any) -> float:
+        memory = Memory(GRID)
+        memory.start(running, 0)
+        for each in joined:
+            memory.join(each)
+        return memory.more_for(of)
+
+    memory = Memory(GRID)
+    memory.start(running, 0)
+    assert memory.more_for(one) == memory.more_for(one) == fresh(of=one)
+    assert memory.more_for(other) == fresh(of=other)
+    before = memory.more_for(one)
+    one._sagesched_place.shared = 90
+    assert memory.more_for(one) == fresh(of=one) != before
+    before = memory.more_for(one)
+    memory.join(other)
+    assert memory.more_for(one) == fresh(other, of=one) != before
+    del running[1:]
+    again = memory.more_for(one)
+    memory.start(running, 100)
+    assert memory.more_for(one) == fresh(of=one) != again

@@ -214,3 +214,32 @@ def test_who_has_produced_nothing_is_no_stream_that_waits() -> None:
     parking.hurry(order, 1000.0)
     order.rank(queue, 2, lambda request: 0)
     assert queue[0].name == "wait0"
+
+
+def test_who_was_ranked_by_other_keys_is_ranked_again() -> None:
+    """A dial of 0 parks nobody at once, and one that was just raised need not wait."""
+    order, batch, queue = setting([3000] * 8, [10] * 8)
+    parking = Parking(LIMITS)
+    assert parking.victims(batch, order)
+    order.set_dial(0.0)
+    order.rank(queue, len(queue), lambda request: 0)
+    assert parking.victims(batch, order) == []
+    order.set_dial(4.0)
+    order.rank(queue, len(queue), lambda request: 0)
+    assert parking.victims(batch, order)
+
+
+@pytest.mark.parametrize("what", ["aborted", "grown", "long parked"])
+def test_who_may_give_way_is_looked_at_in_every_pass(what: str) -> None:
+    order, batch, _ = setting([3000] * 20, [10] * 20)
+    parking = Parking(LIMITS)
+    first = parking.victims(batch, order)
+    left = [request for request in batch if request not in first]
+    for request in left:
+        if what == "aborted":
+            request.to_finish = object()
+        elif what == "grown":
+            request.output_ids = [1] * 901
+        else:
+            place_of(request).overdue = True  # type: ignore[union-attr]
+    assert parking.victims(left, order) == []

@@ -57,8 +57,7 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
         ),
         (
             getattr(args, "use_ray", False),
-            "--use-ray: SGLang's Ray actors load no plug-ins (sagesched.balance.ray chooses among "
-            "the replicas of Ray Serve)",
+            "--use-ray: SGLang's Ray actors load no plug-ins (Ray Serve: sagesched.balance.ray)",
         ),
         (_is_on("SGLANG_RUST_SERVER"), "SGLANG_RUST_SERVER: that front end is not tested with it"),
         (

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin.anchor import Keys
 from sagesched.plugin.demand import Demand
 from sagesched.plugin.order import QueueOrder
-from sagesched.plugin.place import Place, place_of
+from sagesched.plugin.place import Place
 
 NEWCOMERS_PER_PASS = 16
 """Whose radix-cache hit is looked up; of a burst the others in the passes after."""
@@ -46,7 +47,8 @@ class LarryOrder(QueueOrder):
     ) -> None:
         self._demand = Demand(dial, kv_use)
         self._processed_tokens = processed_tokens
-        self._newcomers: deque[Any] = deque()
+        self._newcomers: deque[int] = deque()  # handles, some of which have left
+        self._costs_settled = True
         super().__init__(
             ONE_TOKEN, self._demand.cost, dial, priority_sign=priority_sign, anchor=self._demand
         )
@@ -61,7 +63,7 @@ class LarryOrder(QueueOrder):
     ) -> None:
         """As there; a prediction is ignored."""
         super().enter(request, step, None, None, opted_out)
-        self._newcomers.append(request)
+        self._newcomers.append(request._sagesched_place.handle)
 
     def rank(
         self,
@@ -76,12 +78,17 @@ class LarryOrder(QueueOrder):
         self._meet(cached_prefix)
         super().rank(queue, places, cached_prefix, running, spare)
 
+    def look(self, queue: list[Any], cached_prefix: Callable[[Any], int]) -> Any | None:
+        """As there, with the newcomers' radix-cache hits of now."""
+        self.settle(queue)
+        self._meet(cached_prefix)
+        return super().look(queue, cached_prefix)
+
     def _meet(self, cached_prefix: Callable[[Any], int]) -> None:
         met: list[Any] = []
         while self._newcomers and len(met) < NEWCOMERS_PER_PASS:
-            request = self._newcomers.popleft()
-            place = place_of(request)
-            if place is not None and self._requests.get(place.handle) is request:
+            request = self._requests.get(self._newcomers.popleft())
+            if request is not None:
                 met.append(request)
         if met:
             self._match(met, cached_prefix)
@@ -90,6 +97,7 @@ class LarryOrder(QueueOrder):
         """As there; a hit is less to prefill for those behind it, too."""
         before = [request._sagesched_place.hit for request in requests]
         changed = super()._match(requests, cached_prefix)
+        opted_out = []
         for request, hit in zip(requests, before, strict=True):
             place: Place = request._sagesched_place
             place.matched_in_pass = self._pass
@@ -97,6 +105,10 @@ class LarryOrder(QueueOrder):
                 self._backlog -= place.backlog
                 place.backlog = max(1, self._size(request)[1] - place.hit)
                 self._backlog += place.backlog
+                if place.opted_out:
+                    opted_out.append(place.handle)
+        if opted_out:
+            self._level(opted_out, self.keys)
         return changed
 
     def _now(self, step: int) -> float:
@@ -111,11 +123,14 @@ class LarryOrder(QueueOrder):
         """Tokens to prefill, as long as no hit is known."""
         return max(1, prompt)
 
-    def _follow(self) -> Any:
+    def _follow(self) -> Keys:
         keys = super()._follow()
         cost = self._demand.cost
         if cost != self.cost:
             self.cost = cost
             self._engine.set_cost(cost)
-            self._changed = True
+            self._changed, self._costs_settled = True, False
+        elif not self._costs_settled:  # a slice a pass has it since; who opted out is to stay level
+            self._costs_settled = not self._engine.pending
+            self._level(list(self._opted_out), keys)
         return keys

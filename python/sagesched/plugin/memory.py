@@ -44,7 +44,7 @@ class Memory:
         self._looked_at = -REFRESH_STEPS
         self._count = 0  # at the last look
         self._most_held = 0
-        self._asked: tuple[int, float] | None = None  # who was last, of this pass; nobody joined
+        self._asked: tuple[Any, float] | None = None  # the last of this pass; nobody joined since
 
     def start(self, running: Sequence[Any], step: int) -> float | None:
         """Tokens to reserve for the requests that run, O(1) in most steps and O(n m) else.
@@ -79,10 +79,11 @@ class Memory:
 
     def more_for(self, request: Any) -> float:
         """Tokens to reserve beyond that if this one joined."""
-        number = request._sagesched_place.sequence
-        if self._asked is None or self._asked[0] != number:
-            peak = self._forecast.peak_with(*_holder(request), self._deviations)
-            self._asked = number, max(0.0, peak - self._peak)
+        pmf, age, own = _holder(request)
+        asked = id(pmf), age, own
+        if self._asked is None or self._asked[0] != asked:
+            peak = self._forecast.peak_with(pmf, age, own, self._deviations)
+            self._asked = asked, max(0.0, peak - self._peak)
         return self._asked[1] * self.margin
 
     def join(self, request: Any) -> None:

@@ -38,7 +38,6 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
         ),
         (
             getattr(args, "use_ray", False),
-            "--use-ray: SGLang's Ray actors load no plug-ins (Ray Serve in front of plain servers "
-            "does work: docs/balance.md)",
+            "--use-ray: SGLang's Ray actors load no plug-ins (with Ray Serve: docs/balance.md)",
         ),
     ]

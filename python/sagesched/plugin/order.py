@@ -112,6 +112,8 @@ class QueueOrder:
             place = self.expect(request, step, predicted, limit, opted_out)
         if place.handle >= 0:  # preempted and requeued before anyone noticed that it had left
             self._leave([request])
+            self._front = [one for one in self._front if one is not request]
+            self._changed = True
         if self._priority_sign:
             place.priority = self._class_of(request)
         age, prompt = self._size(request)
@@ -208,13 +210,12 @@ class QueueOrder:
         if running is not None:
             self._anchor.runs(running)
         self._follow()
-        places = min(places, MAX_PLACES)
-        if self._still_stands(queue, places - spare) and not self._look_up_prefixes(
-            self._front, cached_prefix
-        ):
+        needed, places = min(places - spare, MAX_PLACES), min(places, MAX_PLACES)
+        stands = self._still_stands(queue, needed)
+        if stands and not self._look_up_prefixes(self._front, cached_prefix):
             return
         self._front = self._best(places)
-        if self._look_up_prefixes(self._front, cached_prefix):
+        if not stands and self._look_up_prefixes(self._front, cached_prefix):
             self._front = self._best(places)
         if move_to_front(queue, self._front) != len(self._front):
             self._rescan(queue)
@@ -270,6 +271,7 @@ class QueueOrder:
 
     def best_keys(self, count: int) -> list[float]:
         """Keys of the ``count`` best that wait, best first."""
+        self._changed = self._changed or self._engine.pending > 0  # to ask goes on with a slice
         return [self._engine.key(handle) for handle in self._engine.top(count).tolist()]
 
     def worst_first(self, running: Sequence[Any]) -> list[tuple[float, Any]]:
@@ -397,7 +399,7 @@ class QueueOrder:
         boosts = []
         for handle in handles:
             moved = min(max(self._engine.log_index(handle), keys.low), keys.high)
-            number = self._opted_out[handle]._sagesched_place.sequence
+            number = self._opted_out[handle]._sagesched_place.sequence if weight else 0
             boosts.append(weight * (centre - moved) + number % 4096 * 2.0**-20)
         self._engine.set_boost(handles, boosts)
         self._changed = True

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sagesched.plugin.anchor import Keys
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.place import Place, place_of
 
@@ -73,9 +74,8 @@ class Parking:
         self.parked = 0
         self._worst: list[tuple[float, Any]] = []
         self._ranked_in = -REFRESH_STEPS
-        self._away: OrderedDict[int, Any] = (
-            OrderedDict()
-        )  # sequence -> request, longest parked first
+        self._keys: Keys | None = None  # that they were ranked by
+        self._away: OrderedDict[int, Any] = OrderedDict()  # by id of place, longest parked first
         self._pass = 0
 
     def victims(self, running: Sequence[Any], order: QueueOrder) -> list[Any]:
@@ -87,8 +87,8 @@ class Parking:
         self._pass += 1
         if not self.limits.most_parks:
             return []
-        if self._pass - self._ranked_in >= REFRESH_STEPS:
-            self._ranked_in = self._pass
+        if self._pass - self._ranked_in >= REFRESH_STEPS or self._keys != order.keys:
+            self._ranked_in, self._keys = self._pass, order.keys
             self._worst = order.worst_first([r for r in running if self._may_give_way(r)])
         if not self._worst or not len(order):
             return []
@@ -97,7 +97,7 @@ class Parking:
         if not order.best_keys(1)[0] + margin < self._worst[0][0]:
             return []
         here = {id(request) for request in running}
-        worst = [(key, r) for key, r in self._worst if id(r) in here and not r.finished()]
+        worst = [(key, r) for key, r in self._worst if id(r) in here and self._may_give_way(r)]
         chosen = []
         for best, (key, request) in zip(order.best_keys(MOST_VICTIMS), worst, strict=False):
             if not best + margin < key:
@@ -127,8 +127,8 @@ class Parking:
     def _goes_away(self, request: Any, now_s: float) -> None:
         place: Place = request._sagesched_place
         place.parked_at = now_s
-        self._away.pop(place.sequence, None)
-        self._away[place.sequence] = request
+        self._away.pop(id(place), None)
+        self._away[id(place)] = request
 
     def hurry(self, order: QueueOrder, now_s: float) -> None:
         """Who has been parked for too long goes first; looks at the one parked longest."""

@@ -44,6 +44,17 @@ def set_worker_app(app: str) -> str:
     return f"{http_server.__name__}:app"
 
 
+def replica_of(scheduler: Any) -> int:
+    """A scheduler's data-parallel replica: SGLang answers with what they say in any order."""
+    from sglang.srt.runtime_context import get_parallel
+
+    context = get_parallel()
+    rank = getattr(context, "dp_rank", None)
+    if rank is None:  # 0.5.20 keeps it with the scheduler
+        rank = getattr(getattr(scheduler, "ps", None), "dp_rank", None)
+    return int(rank or 0)
+
+
 def controller_loads_plugins() -> bool:
     """Whether the data-parallel controller's process loads plug-ins; that of 0.5.20 does not."""
     from sglang.srt.managers import data_parallel_controller

@@ -14,6 +14,7 @@ from sagesched.plugin import fallback
 from sagesched.plugin.control import OURS, ControlError, read_change
 from sagesched.plugin.disaggregation import ordered_queue
 from sagesched.plugin.hook import Hook
+from sagesched.plugin.releases import replica_of
 from sagesched.plugin.state import SchedulerState, state_of
 
 logger = logging.getLogger("sagesched")
@@ -51,20 +52,10 @@ def get_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kw
     state: SchedulerState | None = state_of(self.policy)
     if state is not None:
         try:
-            result.internal_state["sagesched"] = {"replica": _replica(), **state.describe()}
+            result.internal_state["sagesched"] = {"replica": replica_of(self), **state.describe()}
         except Exception as error:
             fallback.report("describe", error)
     return result
-
-
-def _replica() -> int:
-    """This data-parallel replica's number: SGLang answers with theirs in any order."""
-    try:
-        from sglang.srt.runtime_context import get_parallel
-
-        return int(get_parallel().dp_rank or 0)
-    except Exception:
-        return 0
 
 
 SET = Hook(
