@@ -423,7 +423,7 @@ def test_asking_twice_in_a_pass_is_asking_afresh() -> None:
     prior = LengthDistribution(GRID, cold_start_pmf(GRID))
     one._sagesched_place.distribution, other._sagesched_place.distribution = (
         prior,
-        prior.capped(1500),
+        prior.capped(300),
     )
 
     def fresh(*joined: Any, of: Any) -> float:
