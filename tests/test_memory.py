@@ -420,11 +420,9 @@ def test_asking_twice_in_a_pass_is_asking_afresh() -> None:
     """Who has another hit by then, who has joined meanwhile, and another request count anew."""
     running = [request(1000) for _ in range(8)]
     other, one = request(2000), request(1000)
-    prior = LengthDistribution(GRID, cold_start_pmf(GRID))
-    one._sagesched_place.distribution, other._sagesched_place.distribution = (
-        prior,
-        prior.capped(300),
-    )
+    one._sagesched_place.distribution = LengthDistribution(GRID, cold_start_pmf(GRID))
+    either = (point(1000) + point(100)) / 2
+    other._sagesched_place.distribution = LengthDistribution(GRID, either)
 
     def fresh(*joined: Any, of: Any) -> float:
         memory = Memory(GRID)
