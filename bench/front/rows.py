@@ -177,7 +177,7 @@ SETTINGS = (
         targets={DIALS[0]: at_most(0.50, 1.10)},
     ),
     Setting(
-        "bursts", Cell("hetero", 60_000, 64), 0.97, SHORT, n=20_000, arrivals="bursts:10,10,3",
+        "bursts", Cell("hetero", 60_000, 64), 0.97, SHORT, n=20_000, arrivals="bursts:10,10,1.8",
         wanted="never above 1",
         targets={DIALS[0]: at_most(1.0, 1.0, 1.0), KNOWLEDGE[0]: at_most(1.0, 1.0, 1.0)},
     ),
