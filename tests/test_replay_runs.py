@@ -62,7 +62,8 @@ def test_rows_keep_the_contract_and_do_not_depend_on_the_jobs(
     assert set(one) == {"settings", "rows"}
     assert one["rows"] == three["rows"]
     assert [list(row)[: len(CONTRACT)] for row in one["rows"]] == [CONTRACT] * 8
-    assert set(one["rows"][0]) == {*CONTRACT, "refused", "cut", "fallbacks", "digest"}
+    extra = {"refused", "cut", "fallbacks", "digest", "tenants"}
+    assert set(one["rows"][0]) == {*CONTRACT, *extra}
     order = [(row["load"], row["seed"], row["policy"]) for row in one["rows"]]
     expected = [(load, seed, p) for load in (0.7, 1.2) for seed in (100, 101) for p in ("fcfs", "shortest")]  # fmt: skip  # noqa: E501
     assert order == expected
