@@ -17,7 +17,7 @@ SPARE_PLACES = 24
 """In order beyond those that can be admitted now: for requests that are passed over, and so that
 not every pass need choose anew."""
 LEAST_SPARE = 8
-"""As many of them are at any time."""
+"""With fewer of them left it chooses anew."""
 
 
 @timed
