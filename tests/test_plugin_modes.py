@@ -13,13 +13,14 @@ import pytest
 
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin import fallback
 from sagesched.plugin.checksum import EVERY, OrderChecksum
 from sagesched.plugin.hooks.args_check import check_server_args
+from sagesched.plugin.hooks.front_end import PROCESS, FrontEnd, broadcast_requests, to_payload
 from sagesched.plugin.hooks.retraction import get_decode_retraction_order
-from sagesched.plugin.hooks.rust_server import RustState, drain, push_generation
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.releases import _OtherApp
-from sagesched.plugin.state import STATE, TokenizerState
+from sagesched.plugin.state import TokenizerState
 from sagesched.plugin.wire import PRIVATE_KEY
 from sagesched.predict.defaults import cold_start_pmf
 
@@ -162,7 +163,7 @@ class Service:
 
 
 @pytest.fixture
-def rust_server() -> Iterator[tuple[Any, Service]]:
+def front_end() -> Iterator[tuple[FrontEnd, Service]]:
     service = Service()
     entry = SimpleNamespace(
         is_generation=True,
@@ -172,17 +173,23 @@ def rust_server() -> Iterator[tuple[Any, Service]]:
         server_status=SimpleNamespace(name="Up"),
         tokenizer=None,
     )
-    server = SimpleNamespace()
-    state = RustState(TokenizerState(service, 4096), entry)
-    setattr(server, STATE, state)
-    yield server, service
-    state.loop.close()
+    PROCESS.front_end = FrontEnd(TokenizerState(service, 4096), entry)
+    yield PROCESS.front_end, service
+    PROCESS.front_end.loop.close()
+    PROCESS.front_end = None
 
 
-def test_requests_of_the_rust_front_end_are_predicted_and_others_left_alone(
-    rust_server: tuple[Any, Service],
+def stock_broadcast(self: Any, received: Any) -> Any:
+    return received
+
+
+def stock_payload(self: Any) -> Any:
+    return self
+
+
+def test_requests_of_another_front_end_are_predicted_and_others_left_alone(
+    front_end: tuple[FrontEnd, Service],
 ) -> None:
-    server, _ = rust_server
     forged = {PRIVATE_KEY: [1.0], "theirs": 1}
     wanted = [
         SimpleNamespace(
@@ -196,15 +203,15 @@ def test_requests_of_the_rust_front_end_are_predicted_and_others_left_alone(
     others = [SimpleNamespace(rid="abort"), SimpleNamespace(input_ids=[], sampling_params=1)]
     batch = SimpleNamespace(batch=wanted[1:])
     received = [wanted[0], batch, *others]
-    assert drain(lambda self, most: received, server, 16) is received
+    assert broadcast_requests(stock_broadcast, object(), received) is received
     first, second, health = (request.sampling_params.custom_params for request in wanted)
     assert first[PRIVATE_KEY] == second[PRIVATE_KEY] == point(20).to_wire()
     assert second["theirs"] == 1
     assert PRIVATE_KEY not in health
 
 
-def test_what_the_rust_front_end_sends_back_is_learned(rust_server: tuple[Any, Service]) -> None:
-    server, service = rust_server
+def test_what_another_front_end_is_sent_is_learned(front_end: tuple[FrontEnd, Service]) -> None:
+    mine, service = front_end
     steps: list[list[tuple[str, int, Any]]] = [
         [("a", 1, None), ("b", 2, None)],
         [("a", 3, {"type": "stop"}), ("b", 2, None)],
@@ -216,11 +223,26 @@ def test_what_the_rust_front_end_sends_back_is_learned(rust_server: tuple[Any, S
             finished_reasons=[reason for _, _, reason in step],
             output_ids=[[7] * count for _, count, _ in step],
         )
-        push_generation(lambda self, payload: None, server, payload)
+        assert to_payload(stock_payload, payload) is payload
     assert [told for told in service.told if len(told) == 3] == [("a", 4, True), ("b", 5, False)]
-    assert getattr(server, STATE).produced == {}
+    assert mine.produced == {}
 
 
-def test_without_our_policy_the_rust_front_end_is_as_it_was() -> None:
-    assert drain(lambda self, most: [most], SimpleNamespace(), 3) == [3]
-    assert push_generation(lambda self, payload: payload, SimpleNamespace(), 4) == 4
+def test_a_prediction_that_fails_costs_no_request(
+    front_end: tuple[FrontEnd, Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(FrontEnd, "predict", fails)
+    monkeypatch.setattr(FrontEnd, "learn", fails)
+    before = fallback.count()
+    assert broadcast_requests(stock_broadcast, object(), [1]) == [1]
+    assert to_payload(stock_payload, 2) == 2
+    assert fallback.count() == before + 2
+
+
+def test_without_another_front_end_all_is_as_it_was() -> None:
+    assert PROCESS.front_end is None
+    assert broadcast_requests(stock_broadcast, object(), [3]) == [3]
+    assert to_payload(stock_payload, 4) == 4

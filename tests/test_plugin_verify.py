@@ -174,9 +174,6 @@ SUPPORTED_ARGS = {
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"disaggregation_mode": "prefill", "pp_size": 2}, "--disaggregation-mode"),
-        ({"grpc_mode": True}, "--grpc-mode"),
-        ({"smg_grpc_mode": True}, "--smg-grpc-mode"),
         ({"use_ray": True}, "--use-ray"),
     ],
 )

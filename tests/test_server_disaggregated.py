@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cpu_engine.server import EngineServer
 from sagesched.plugin.versions import sglang_version
 
 from .serving import start_server
+from .test_server_modes import TWO_LAYERS, check_ranks_agree, crowd
 from .test_server_order import BLOCKER_TOKENS, kinds, known_jobs, one_slot, waiting_jobs
 from .traffic import (
     Job,
@@ -83,7 +84,9 @@ def register():
 """
 
 
-def prefill_server(folder: Path, history: Path, *more: str) -> EngineServer:
+def prefill_server(
+    folder: Path, history: Path, *more: str, env: Mapping[str, str] | None = None
+) -> EngineServer:
     """It refuses SGLang's stand-in by name, so another plug-in puts it in the place of nixl."""
     dist = folder / "nothing-1.0.dist-info"
     dist.mkdir()
@@ -93,8 +96,8 @@ def prefill_server(folder: Path, history: Path, *more: str) -> EngineServer:
     )
     (folder / "transfers_nothing.py").write_text(TRANSFERS_NOTHING)
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    env = {"PYTHONPATH": path, "SAGESCHED_HISTORY_FILE": str(history), **WITHOUT_EVENTS}
-    return one_slot("gittins", *PREFILL, *more, env=env)
+    ours = {"PYTHONPATH": path, "SAGESCHED_HISTORY_FILE": str(history), **WITHOUT_EVENTS}
+    return one_slot("gittins", *PREFILL, *more, env={**ours, **(env or {})})
 
 
 @dataclass(frozen=True)
@@ -176,4 +179,32 @@ def test_a_prefill_server_computes_the_short_kind_first(
         assert [job.completion_tokens for job in done] == [1] * len(done)
         waited, expected = (done[1:], "SSSSSLLLL") if slots == "1" else (done, "SSSSSLLLLL")
         assert kinds(serving_order(waited)) == expected
+        assert [name for name in found if "fallbacks" in name] == []
+
+
+PIPELINE = ("--pp-size", "2", *TWO_LAYERS)
+DEBUG_ORDER = {"SAGESCHED_DEBUG_ORDER": "1", "SAGESCHED_DEADLINE_MS": "5000"}
+
+
+def test_the_pipeline_ranks_of_a_decode_server_agree() -> None:
+    args = ("--schedule-policy", "gittins", "--max-running-requests", "4", *DECODE, *PIPELINE)
+    with start_server(*args, env=DEBUG_ORDER) as server:
+        asyncio.run(run_spaced(server.url, paired(known_jobs()), gap_s=0.0))
+        done = asyncio.run(run_spaced(server.url, paired(crowd(96)), gap_s=0.005))
+        assert [job.completion_tokens for job in done] == [job.tokens for job in done]
+        check_ranks_agree(server, {"PP0", "PP1"}, least_passes=64)
+        found = asyncio.run(our_metrics(server.url))
+        assert [name for name in found if "fallbacks" in name] == []
+
+
+@pytest.mark.parametrize("slots", ["16", "1"], ids=["waiting queue", "bootstrap queue"])
+def test_the_pipeline_ranks_of_a_prefill_server_agree(
+    slots: str, decoded: Decoded, tmp_path: Path
+) -> None:
+    more = ("--max-running-requests", slots, *PIPELINE)
+    with prefill_server(tmp_path, decoded.history, *more, env=DEBUG_ORDER) as server:
+        done = asyncio.run(run_spaced(server.url, paired(crowd(48)), gap_s=0.005))
+        assert [job.completion_tokens for job in done] == [1] * len(done)
+        check_ranks_agree(server, {"PP0", "PP1"}, least_passes=16)
+        found = asyncio.run(our_metrics(server.url))
         assert [name for name in found if "fallbacks" in name] == []

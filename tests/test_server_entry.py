@@ -129,11 +129,6 @@ def test_a_broken_hook_stops_the_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "env", "said"),
     [
-        (
-            ["--disaggregation-mode", "decode", "--pp-size", "2"],
-            {},
-            "--disaggregation-mode with --pp-size above 1: not tested",
-        ),
         ([], {"SAGESCHED_DIAL": "fast"}, "SAGESCHED_DIAL='fast'"),
         ([], {"SAGESCHED_EMBEDDER": "oracle"}, "oracle"),
         (
@@ -142,7 +137,7 @@ def test_a_broken_hook_stops_the_server(tmp_path: Path) -> None:
             "SAGESCHED_SHADOW=1 compares gittins with fcfs, not with lpm",
         ),
     ],
-    ids=["mode", "setting", "embedder", "shadow"],
+    ids=["setting", "embedder", "shadow"],
 )
 def test_what_cannot_be_in_force_stops_the_server(
     args: list[str], env: dict[str, str | None], said: str

@@ -180,9 +180,13 @@ class EngineServer:
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
+    def healthy(self) -> bool:
+        """Whether it answers and serves."""
+        return _healthy(self.url)
+
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + self.start_timeout_s
-        while not _healthy(self.url):
+        while not self.healthy():
             if not self.running:
                 raise self._failure("exited before it was ready")
             if time.monotonic() > deadline:

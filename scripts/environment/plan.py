@@ -13,6 +13,8 @@ from environment.tools import Environment
 
 TORCH = "torch==2.13.0"
 BUILD_TOOLS = ["scikit-build-core", "pybind11", "cmake", "ninja"]
+SMG_SERVER = {"0.5.20": "smg-grpc-servicer==0.13.0", "0.5.23": "smg-grpc-servicer==0.14.1"}
+"""What serves a release under ``--smg-grpc-mode``."""
 SGLANG_MODULES = "sglang, sglang.launch_server, sglang.srt.managers.scheduler"
 
 
@@ -45,7 +47,7 @@ def plan_cpu(environment: Environment, repository: Path, release: str) -> list[S
             shutil.copyfile(shim, target)
 
     def install_sglang() -> None:
-        environment.pip("--no-deps", f"sglang=={release}", "-r", no_deps)
+        environment.pip("--no-deps", f"sglang=={release}", SMG_SERVER[release], "-r", no_deps)
         copy_shims()
 
     def check_sglang() -> None:
@@ -70,7 +72,9 @@ def plan_cpu(environment: Environment, repository: Path, release: str) -> list[S
             lambda: environment.pip("-r", pins[0]),
         ),
         Step(
-            f"SGLang {release} itself (half a minute)", [release, no_deps, *shims], install_sglang
+            f"SGLang {release} itself (half a minute)",
+            [release, SMG_SERVER[release], no_deps, *shims],
+            install_sglang,
         ),
         Step("check that SGLang can be imported (15 seconds)", [], check_sglang),
         *_install_sagesched(environment, repository, pins),

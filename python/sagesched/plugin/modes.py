@@ -29,14 +29,6 @@ def require_supported_mode(server_args: Any) -> None:
 def _refusals(args: Any) -> list[tuple[bool, str]]:
     return [
         (
-            args.grpc_mode or args.smg_grpc_mode,
-            "--grpc-mode, --smg-grpc-mode: that front end is not tested",
-        ),
-        (
-            args.disaggregation_mode != "null" and args.pp_size > 1,
-            "--disaggregation-mode with --pp-size above 1: not tested",
-        ),
-        (
             getattr(args, "use_ray", False),
             "--use-ray: SGLang's Ray actors load no plug-ins (with Ray Serve: docs/balance.md)",
         ),

@@ -55,6 +55,16 @@ def replica_of(scheduler: Any) -> int:
     return int(rank or 0)
 
 
+def is_receiving_rank(scheduler: Any) -> bool:
+    """Whether this rank of its replica receives requests, and sends them to the others."""
+    ranks = getattr(scheduler, "ps", None)  # of 0.5.20
+    if ranks is None:
+        from sglang.srt.runtime_context import get_parallel
+
+        ranks = get_parallel()
+    return bool(ranks.pp_rank == ranks.attn_tp_rank == ranks.attn_cp_rank == 0)
+
+
 def controller_loads_plugins() -> bool:
     """Whether the data-parallel controller's process loads plug-ins; that of 0.5.20 does not."""
     from sglang.srt.managers import data_parallel_controller

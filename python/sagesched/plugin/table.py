@@ -11,6 +11,7 @@ from sagesched.plugin.hooks import (
     bootstrap,
     cli_choices,
     control,
+    front_end,
     outcome,
     policy_select,
     preallocation,
@@ -19,7 +20,6 @@ from sagesched.plugin.hooks import (
     queue_order,
     retraction,
     router_start,
-    rust_server,
     scheduler_start,
     tokenizer_start,
 )
@@ -45,9 +45,9 @@ HOOKS: tuple[Hook, ...] = (
     control.GET,
     outcome.OUTPUT,
     outcome.ABORT,
-    rust_server.START,
-    rust_server.DRAIN,
-    rust_server.OUTPUT,
+    front_end.START,
+    front_end.RECEIVED,
+    front_end.OUTPUT,
 )
 """What ``--schedule-policy`` of ours relies on."""
 BALANCE_HOOKS: tuple[Hook, ...] = (

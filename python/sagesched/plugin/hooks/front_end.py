@@ -1,7 +1,9 @@
-"""SGLang's Rust front end (``SGLANG_RUST_SERVER=1``) runs no Python, so its requests are predicted
-where they come into the scheduler: on the rank that hosts it, before they are sent to the others.
+"""Front ends without SGLang's ``TokenizerManager``: the Rust server (``SGLANG_RUST_SERVER=1``), the
+gRPC servers of smg (``--smg-grpc-mode``).
 
-The scheduler's loop waits meanwhile, so it waits for a tenth of the deadline at most.
+Their requests are predicted where they come into the scheduler: on the rank that receives them,
+before they are sent to the others. The scheduler's loop waits meanwhile, so it waits for a tenth of
+the deadline at most.
 """
 
 from __future__ import annotations
@@ -18,15 +20,16 @@ from sagesched.plugin.hook import Hook
 from sagesched.plugin.hooks import tokenizer_start
 from sagesched.plugin.hooks.outcome import end
 from sagesched.plugin.hooks.predict_request import predict
-from sagesched.plugin.settings import POLICY
-from sagesched.plugin.state import STATE, TokenizerState, state_of
+from sagesched.plugin.releases import is_receiving_rank
+from sagesched.plugin.settings import predicts
+from sagesched.plugin.state import TokenizerState
 
 DEADLINE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class RustState:
-    """On SGLang's ``RustServer``.
+class FrontEnd:
+    """In place of a ``TokenizerManager``'s state.
 
     Attributes:
         tokenizer: what the tokenizer process has elsewhere.
@@ -42,7 +45,7 @@ class RustState:
     produced: dict[str, int] = field(default_factory=dict)
     only_prefills: Callable[[], bool] = bool
 
-    def predict(self, received: list[Any]) -> None:
+    def predict(self, received: Iterable[Any]) -> None:
         """Predict for all that are requests for text; what they carried in its place is dropped."""
         prompts = [
             request
@@ -56,7 +59,7 @@ class RustState:
             self.loop.run_until_complete(_all(jobs))
 
     def learn(self, output: Any) -> None:
-        """Outcomes of a step; here it says what a request produced since the last one."""
+        """Outcomes of a step; ``output_ids`` are those since a request's last one."""
         ended = False
         for rid, reason, ids in zip(
             output.rids, output.finished_reasons, output.output_ids or (), strict=False
@@ -76,15 +79,25 @@ async def _all(jobs: Iterable[Awaitable[None]]) -> None:
     await asyncio.gather(*jobs)
 
 
-def maybe_init_rust_server(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Start the prediction service on the rank that hosts the front end."""
-    result = original(self, *args, **kwargs)
-    server = getattr(self, "rust_server", None)
-    if server is None or self.schedule_policy != POLICY:
-        return result
-    from sagesched.plugin.verify import settings_in_force  # it lists this hook, too
+@dataclass
+class Process:
+    """What this process serves; SGLang has one scheduler in each, and frozen objects around it."""
 
-    settings = settings_in_force()
+    front_end: FrontEnd | None = None
+
+
+PROCESS = Process()
+
+
+def maybe_init_rust_server(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Start the prediction service on the rank that receives from such a front end."""
+    result = original(self, *args, **kwargs)
+    from sagesched.plugin.verify import is_wanted, settings_in_force  # it lists this hook, too
+
+    policy = self.server_args.schedule_policy
+    if not (_is_front_end(self) and is_wanted(policy) and predicts(policy)):
+        return result
+    settings = settings_in_force(policy)
     settings = replace(settings, deadline_s=settings.deadline_s * DEADLINE_SHARE)
     entry = SimpleNamespace(
         is_generation=self.is_generation,
@@ -96,50 +109,57 @@ def maybe_init_rust_server(original: Any, self: Any, *args: Any, **kwargs: Any) 
         tokenizer=getattr(self, "tokenizer", None),
     )
     made = tokenizer_start.make_state(settings, entry)
-    rust = RustState(made, entry, only_prefills=lambda: role_of(self) == PREFILL)
-    setattr(server, STATE, rust)
+    PROCESS.front_end = FrontEnd(made, entry, only_prefills=lambda: role_of(self) == PREFILL)
     return result
 
 
-def drain(original: Any, self: Any, max_recv: int, *args: Any, **kwargs: Any) -> Any:
-    """Take what came, and predict for it."""
-    received = original(self, max_recv, *args, **kwargs)
-    state: RustState | None = state_of(self)
-    if state is not None and received:
+def _is_front_end(scheduler: Any) -> bool:
+    if getattr(scheduler, "rust_server", None) is not None:
+        return True
+    args = scheduler.server_args
+    return bool(args.smg_grpc_mode or args.grpc_mode) and is_receiving_rank(scheduler)
+
+
+def broadcast_requests(
+    original: Any, self: Any, recv_reqs: list[Any] | None, *args: Any, **kwargs: Any
+) -> Any:
+    """Predict for what came, then send it to the other ranks."""
+    if PROCESS.front_end is not None and recv_reqs:
         try:
-            state.predict(received)
+            PROCESS.front_end.predict(recv_reqs)
         except Exception as error:
             fallback.report("predict", error)
-    return received
+    return original(self, recv_reqs, *args, **kwargs)
 
 
-def push_generation(original: Any, self: Any, payload: Any, *args: Any, **kwargs: Any) -> Any:
-    """Let SGLang send a step's outputs, then learn from those that ended."""
-    result = original(self, payload, *args, **kwargs)
-    state: RustState | None = state_of(self)
-    if state is not None:
+def to_payload(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    """A step's outputs are about to be sent: learn from those that ended."""
+    output = original(self, *args, **kwargs)
+    if PROCESS.front_end is not None and output is not None:
         try:
-            state.learn(payload)
+            PROCESS.front_end.learn(output)
         except Exception as error:
             fallback.report("outcome", error)
-    return result
+    return output
 
 
 START = Hook(
     target="sglang.srt.managers.scheduler.Scheduler.maybe_init_rust_server",
     fn=maybe_init_rust_server,
-    reason="start the prediction service beside the Rust front end",
+    reason="start the prediction service for a front end without a TokenizerManager",
     parameters=("self",),
 )
-DRAIN = Hook(
-    target="sglang.srt.rust_server.server.RustServer.drain",
-    fn=drain,
-    reason="predict requests of the Rust front end",
-    parameters=("self", "max_recv"),
+RECEIVED = Hook(
+    target="sglang.srt.managers.scheduler_components.request_receiver."
+    "SchedulerRequestReceiver._broadcast_reqs_across_ranks",
+    fn=broadcast_requests,
+    reason="predict requests of such a front end",
+    parameters=("self", "recv_reqs"),
 )
 OUTPUT = Hook(
-    target="sglang.srt.rust_server.server.RustServer.push_generation",
-    fn=push_generation,
-    reason="learn from requests of the Rust front end that finished",
-    parameters=("self", "payload"),
+    target="sglang.srt.managers.scheduler_components.output_streamer."
+    "_GenerationStreamAccumulator.to_payload",
+    fn=to_payload,
+    reason="learn from requests of such a front end that finished",
+    parameters=("self",),
 )
