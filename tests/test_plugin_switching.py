@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,24 @@ def test_switched_off_and_on_again() -> None:
     assert state.whatif is None
     order.rank(queue, 3, no_prefix)
     assert names(queue) == ["r3", "r1", "r2", "r4"]
+
+
+def test_who_was_parked_before_it_was_switched_off_is_hurried_once_it_is_on() -> None:
+    state = make_state()
+    order = order_of(state)
+    queue: list[Any] = fill(order, [900, 20, 500, 10, 700])
+    for request, since_s in ((queue[4], 7.0), (queue[2], 5.0)):
+        request._sagesched_place.parked_at = since_s
+    state.switch(queue, in_force=False)
+    state.switch(queue, in_force=True)
+    assert state.parking is not None
+    state.parking.limits = replace(state.parking.limits, most_seconds=10.0)
+    state.parking.hurry(order, 14.0)
+    order.rank(queue, 5, no_prefix)
+    assert names(queue) == ["r3", "r1", "r2", "r4", "r0"]
+    state.parking.hurry(order, 18.0)
+    order.rank(queue, 5, no_prefix)
+    assert names(queue) == ["r2", "r4", "r3", "r1", "r0"]
 
 
 def test_an_order_that_was_given_up_starts_again_when_it_is_switched_on() -> None:

@@ -23,6 +23,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from sagesched.plugin.octaves import PARTS, log2, power2
+
 SERVICES, BACKLOGS = 2.6, 0.45
 """How much of either a unit is."""
 BELOW, ABOVE = 0.6, 1.65
@@ -146,10 +148,10 @@ class Anchor:
             return Keys(math.inf, -math.inf, math.inf)
         unit = SERVICES * self._service + BACKLOGS * backlog_tokens / self._batch
         unit = min(max(self.ease * unit, 1.0), MOST_UNIT)
-        self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit))
+        self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * log2(unit))
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE
-        weight = self.dial * 2.0 ** (self._unit_step / STEPS_PER_OCTAVE)
+        weight = self.dial * unit_of(self._unit_step)
         return Keys(weight, centre - self._below, centre + self._above)
 
 
@@ -167,6 +169,11 @@ class Share:
         """Another sample, of which the share ``follow`` is taken."""
         self._weight += follow * (weight - self._weight)
         self._sum += follow * (weight * value - self._sum)
+
+
+def unit_of(step: float) -> float:
+    """What is as many quarter octaves above 1; a whole number, of ``follow``."""
+    return power2(PARTS // STEPS_PER_OCTAVE * int(step))
 
 
 def follow(step: float, value: float, slack: float = 1.0) -> float:

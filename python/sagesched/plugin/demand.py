@@ -28,7 +28,8 @@ import math
 from collections.abc import Callable
 
 from sagesched.cost import CostModel
-from sagesched.plugin.anchor import MOST_UNIT, STEPS_PER_OCTAVE, Keys, follow
+from sagesched.plugin.anchor import MOST_UNIT, STEPS_PER_OCTAVE, Keys, follow, unit_of
+from sagesched.plugin.octaves import log2
 
 ANSWER = 256.0
 """Tokens that a request is taken to pin beside its prompt: an answer of ordinary length."""
@@ -94,9 +95,9 @@ class Demand:
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
         unit = min(max(QUEUE_SHARE * waiting_tokens, 1.0), MOST_UNIT)
-        self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * math.log2(unit), SLACK)
+        self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * log2(unit), SLACK)
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre, SLACK)
         centre = self._centre_step / STEPS_PER_OCTAVE
-        weight = self.dial * 2.0 ** (self._unit_step / STEPS_PER_OCTAVE)
+        weight = self.dial * unit_of(self._unit_step)
         above = ABOVE + ABOVE_UNDER_PRESSURE * self.pressure
         return Keys(weight, centre - BELOW, centre + above)

@@ -124,6 +124,13 @@ class Parking:
         if request.output_ids:
             self._goes_away(request, now_s)
 
+    def recall(self, queue: Sequence[Any]) -> None:
+        """Parking was off meanwhile: who was parked before still waits."""
+        places = ((place_of(request), request) for request in queue)
+        parked = [(p.parked_at, p.sequence, r) for p, r in places if p and p.parked_at >= 0]
+        for since_s, _, request in sorted(parked, key=lambda one: one[:2]):
+            self._goes_away(request, since_s)
+
     def _goes_away(self, request: Any, now_s: float) -> None:
         place: Place = request._sagesched_place
         place.parked_at = now_s

@@ -140,6 +140,8 @@ class SchedulerState:
             self.order.rest(queue)
         if before != self.in_force or (dial is not None and not self.in_force):
             self._equip()
+        if not before and self.parking is not None:
+            self.parking.recall(queue)
 
     def _equip(self) -> None:
         """Parking is for an order in force, the models for one that looks on."""
