@@ -51,6 +51,12 @@ def gateway(*workers: str) -> Iterator[str]:
         process.wait()
 
 
+PATIENT_RAY = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "150",  # of a busy machine's proxy
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
 class RayCluster:
     """``ray_cluster.py`` in a process of its own, as a context manager."""
 
@@ -64,7 +70,7 @@ class RayCluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"},
+            env={**os.environ, **PATIENT_RAY, "PYTHONPATH": path},
         )
 
     def __enter__(self) -> RayCluster:

@@ -142,7 +142,7 @@ def cluster() -> Iterator[RayCluster]:
 @needs_ray
 def test_ray_spreads_a_burst_and_follows_the_reports(cluster: RayCluster) -> None:
     with ThreadPoolExecutor(32) as pool:
-        burst = list(pool.map(lambda n: cluster.ask(f"{n} " * 50, 200), range(32)))
+        burst = list(pool.map(lambda n: cluster.ask(f"{n} " * 50, 600), range(32)))
     served = Counter(answer.json()["replica"] for answer in burst)
     assert len(served) == 4
     assert max(served.values()) - min(served.values()) <= 2
