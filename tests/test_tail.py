@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,21 @@ def lead_in(order: QueueOrder, pmf: NDArray[np.float64], opted_out: bool = False
     return place.lead
 
 
+def order_after(kinds: Sequence[NDArray[np.float64]]) -> QueueOrder:
+    """Of traffic in which six in a hundred are long, and predicted as the kinds say, in turn."""
+    usual = LengthDistribution(GRID, two_point(100, 3000, 0.06))
+    order = QueueOrder(usual, CostModel(1.0, 0.0, 0.0), dial=1.0)
+    for n in range(400):
+        order.enter(Request(f"r{n}"), 0, LengthDistribution(GRID, kinds[n % len(kinds)]))
+    return order
+
+
+KNOWN = [two_point(3000, 3000, 0.0), *[two_point(100, 100, 0.0)] * 15]
+UNKNOWN = [two_point(100, 3000, 0.06)]
+
+
 def test_who_may_be_one_of_the_longest_is_moved_less_far() -> None:
-    usual = two_point(100, 3000, 0.06)
-    order = QueueOrder(LengthDistribution(GRID, usual), CostModel(1.0, 0.0, 0.0), dial=1.0)
-    for n in range(200):
-        order.enter(Request(f"r{n}"), 0, LengthDistribution(GRID, usual))
+    order = order_after(KNOWN)
     sure, risky = Request("sure"), Request("risky")
     order.enter(sure, 0, LengthDistribution(GRID, two_point(680, 680, 0.0)))
     order.enter(risky, 0, LengthDistribution(GRID, two_point(100, 3000, 0.2)))
@@ -83,9 +94,15 @@ def test_who_may_be_one_of_the_longest_is_moved_less_far() -> None:
     assert leads[0] == 0 < leads[1] < LEAD
 
 
+def test_nothing_is_given_back_where_nothing_is_taken() -> None:
+    order = order_after(UNKNOWN)
+    assert order._anchor.strain < 0.01
+    assert lead_in(order, two_point(3000, 3000, 0.0)) == 0.0
+    assert lead_of(ALL_FROM, 0.5) == LEAD / 2
+
+
 def test_who_opted_out_has_no_lead() -> None:
-    usual = two_point(100, 3000, 0.06)
-    order = QueueOrder(LengthDistribution(GRID, usual), CostModel(1.0, 0.0, 0.0), dial=1.0)
-    assert [lead_in(order, usual) for _ in range(200)] == [0.0] * 200
+    order = order_after(KNOWN)
+    assert order._anchor.strain == 1.0
     assert lead_in(order, two_point(3000, 3000, 0.0)) == LEAD
     assert lead_in(order, two_point(3000, 3000, 0.0), opted_out=True) == 0.0

@@ -11,7 +11,7 @@ from bench.front.fixed_prefill import spec
 from bench.replay.cells import Cell
 from sagesched.replay.tasks import Scenario
 
-STRICT, DEFAULT, LATENCY = 0.5, 1.0, 4.0
+STRICT, DEFAULT, LATENCY = 0.5, 1.0, 3.0
 """Positions of the dial."""
 LATENCY_PARKED_S = 10.0
 CLAIRVOYANT = "oracle-srpt-soft"

@@ -11,7 +11,8 @@ the longest (``tail.py``) are those whom the order delays, and larger where it d
 
 The band lies around the mean ``ln(index)`` of the traffic. Below it all are equally urgent, above
 it all equally patient, so those that would wait longest share the delay and the tail stays short;
-and nobody is overtaken by a request that arrives more than ``reach`` steps after it.
+and nobody is overtaken by a request that arrives more than ``reach`` steps after it. Where the
+longest are known they are spared one by one (``tail.py``), and the band may be wider.
 
 Everything here is a function of the requests in the order of their arrival: ranks agree. Steps are
 of a quarter octave, so that keys are rebuilt rarely.
@@ -29,13 +30,16 @@ SERVICES, BACKLOGS = 2.6, 0.45
 """How much of either a unit is."""
 BELOW, ABOVE = 0.6, 1.65
 """The band around the mean logarithm of the index, at dials up to 1."""
+ABOVE_UNKNOWN = 1.2
+"""In place of ``ABOVE`` where nothing is taken from the longest, since they are not known."""
 BELOW_MORE, ABOVE_MORE = 0.6, 0.8
 """What a dial above 1 adds to it, each 1: who wants the mean lets the index tell more apart."""
 BEARABLE_LOSS, FREE_LOSS = 0.35, 0.35
 """What the longest lose in traffic whose unit is as it is, and what is not counted beside it."""
-LEAST_EASE, MOST_EASE = 0.5, 1.5
+LEAST_EASE, MOST_EASE = 0.5, 2.0
 """How many times smaller or larger a unit is made for other traffic."""
 STEPS_PER_OCTAVE = 4
+STRAIN_STEPS = 4
 MOST_UNIT = 2.0**40
 FOLLOWED_PASSES = 64
 
@@ -69,6 +73,10 @@ class KeyMaker(Protocol):
     def centre(self) -> float:
         """Mean ``ln(index)`` of the traffic."""
 
+    @property
+    def strain(self) -> float:
+        """How much of what they can bear the order takes from the longest, 0..1."""
+
     def saw(self, mean_length: float, log_index: float, tail_share: float) -> None:
         """A request arrived."""
 
@@ -97,13 +105,12 @@ class Anchor:
         self._seen = 0
         self._work_moved = Share(mean_length)
         self._tail_moved = Share(1.0, BEARABLE_LOSS)
-        self._unit_step = self._centre_step = math.nan
+        self._unit_step = self._centre_step = self._strain_step = math.nan
 
     def set_dial(self, dial: float) -> None:
         """Another dial from the next keys on."""
         self.dial = dial
-        more = max(0.0, dial - 1.0)
-        self._below, self._above = BELOW + BELOW_MORE * more, ABOVE + ABOVE_MORE * more
+        self._more = max(0.0, dial - 1.0)
 
     @property
     def centre(self) -> float:
@@ -121,6 +128,11 @@ class Anchor:
         """How much further the order moves those who may be the longest than the average work,
         in units of ``ln(index)``: what they lose, where much waits."""
         return self._tail_moved.mean - self._work_moved.mean
+
+    @property
+    def strain(self) -> float:
+        """How much of what they can bear the order takes from the longest, 0..1."""
+        return min(max(self.loss / BEARABLE_LOSS, 0.0), 1.0)
 
     def saw(self, mean_length: float, log_index: float, tail_share: float = 1.0) -> None:
         """A request arrived.
@@ -152,7 +164,10 @@ class Anchor:
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE
         weight = self.dial * unit_of(self._unit_step)
-        return Keys(weight, centre - self._below, centre + self._above)
+        self._strain_step = follow(self._strain_step, STRAIN_STEPS * self.strain)
+        above = ABOVE_UNKNOWN + (ABOVE - ABOVE_UNKNOWN) * self._strain_step / STRAIN_STEPS
+        below = BELOW + BELOW_MORE * self._more
+        return Keys(weight, centre - below, centre + above + ABOVE_MORE * self._more)
 
 
 class Share:

@@ -6,6 +6,9 @@ backlog, a request that is moved by ``f`` is delayed by ``f`` less the mean of `
 that waits. So the mean pays for a move in proportion to a request's work, the tail in proportion to
 its chance to be among the longest; what is gained most cheaply is the delay of those that are long,
 but not likely to be the longest. Decision 69.
+
+Where the order takes nothing from the longest, since it does not know them, nothing is given back:
+there a lead would only move long requests before others.
 """
 
 from __future__ import annotations
@@ -40,7 +43,12 @@ def tail_share(pmf: NDArray[np.floating], traffic: NDArray[np.floating]) -> floa
     return math.fsum(pmf[first:].tolist()) / average if average > 0 else 1.0
 
 
-def lead_of(share: float) -> float:
-    """What a request of that tail share is given back of its way, in units of ``ln(index)``."""
+def lead_of(share: float, strain: float = 1.0) -> float:
+    """What a request of that tail share is given back of its way, in units of ``ln(index)``.
+
+    Args:
+        share: as above.
+        strain: of this traffic's longest, see ``Anchor``.
+    """
     part = min(max((share - NONE_UNTIL) / (ALL_FROM - NONE_UNTIL), 0.0), 1.0)
-    return LEAD * round(STEPS * part) / STEPS
+    return LEAD * round(STEPS * part * strain) / STEPS
