@@ -200,7 +200,11 @@ def test_requests_of_another_front_end_are_predicted_and_others_left_alone(
         )
         for rid, params in (("a", None), ("b", forged), ("HEALTH_CHECK_1", forged))
     ]
-    others = [SimpleNamespace(rid="abort"), SimpleNamespace(input_ids=[], sampling_params=1)]
+    plain = SimpleNamespace(custom_params=None)
+    others = [
+        SimpleNamespace(rid="abort"),
+        SimpleNamespace(rid="empty", input_ids=[], sampling_params=plain),
+    ]
     batch = SimpleNamespace(batch=wanted[1:])
     received = [wanted[0], batch, *others]
     assert broadcast_requests(stock_broadcast, object(), received) is received
@@ -226,6 +230,32 @@ def test_what_another_front_end_is_sent_is_learned(front_end: tuple[FrontEnd, Se
         assert to_payload(stock_payload, payload) is payload
     assert [told for told in service.told if len(told) == 3] == [("a", 4, True), ("b", 5, False)]
     assert mine.produced == {}
+    assert mine.tokenizer.calibration.ended == 0  # nothing had been predicted
+
+
+def test_a_rid_that_comes_again_is_counted_anew_and_predictions_are_held_against_lengths(
+    front_end: tuple[FrontEnd, Service],
+) -> None:
+    """The first one is aborted while it waits again, which nobody tells."""
+    mine, service = front_end
+    for count, reason in ((50, None), (5, {"type": "stop"})):
+        params = SimpleNamespace(max_new_tokens=100, custom_params=None)
+        request = SimpleNamespace(rid="a", input_ids=[1], input_text=None, sampling_params=params)
+        broadcast_requests(stock_broadcast, object(), [request])
+        payload = SimpleNamespace(rids=["a"], finished_reasons=[reason], output_ids=[[7] * count])
+        to_payload(stock_payload, payload)
+    assert [told for told in service.told if len(told) == 3] == [("a", 5, True)]
+    assert mine.tokenizer.calibration.ended == 1
+    assert not mine.tokenizer.calibration._expected
+
+
+def test_a_prompt_without_ids_brings_no_prediction_of_its_own(
+    front_end: tuple[FrontEnd, Service],
+) -> None:
+    params = SimpleNamespace(max_new_tokens=100, custom_params={PRIVATE_KEY: [1.0]})
+    request = SimpleNamespace(rid="e", input_ids=None, sampling_params=params)
+    broadcast_requests(stock_broadcast, object(), [request])
+    assert PRIVATE_KEY not in (params.custom_params or {})
 
 
 def test_a_prediction_that_fails_costs_no_request(

@@ -61,13 +61,17 @@ def test_switched_off_and_on_again() -> None:
     assert names(queue) == ["r3", "r1", "r2", "r4"]
 
 
-def test_who_was_parked_before_it_was_switched_off_is_hurried_once_it_is_on() -> None:
+@pytest.mark.parametrize("given_up", [False, True])
+def test_who_was_parked_before_it_was_off_is_hurried_once_it_is_on(given_up: bool) -> None:
     state = make_state()
     order = order_of(state)
     queue: list[Any] = fill(order, [900, 20, 500, 10, 700])
     for request, since_s in ((queue[4], 7.0), (queue[2], 5.0)):
         request._sagesched_place.parked_at = since_s
-    state.switch(queue, in_force=False)
+    if given_up:  # after an error of parking
+        state.parking = None
+    else:
+        state.switch(queue, in_force=False)
     state.switch(queue, in_force=True)
     assert state.parking is not None
     state.parking.limits = replace(state.parking.limits, most_seconds=10.0)

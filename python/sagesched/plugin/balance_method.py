@@ -53,7 +53,7 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
         (args.elastic_ep_backend is not None, "--elastic-ep-backend: its replicas come and go"),
         (
             args.grpc_mode or args.smg_grpc_mode,
-            "--grpc-mode, --smg-grpc-mode: that front end is not tested",
+            "--grpc-mode, --smg-grpc-mode: there lengths are predicted after the choice",
         ),
         (
             getattr(args, "use_ray", False),

@@ -121,6 +121,7 @@ class SchedulerState:
         in slices. Switched on, whatever had been given up after errors starts again: the order,
         parking, the forecast.
         """
+        parking = self.parking
         if dial is not None:
             self.dial = dial
             for order in (self.order, self.bootstrap):
@@ -140,7 +141,7 @@ class SchedulerState:
             self.order.rest(queue)
         if before != self.in_force or (dial is not None and not self.in_force):
             self._equip()
-        if not before and self.parking is not None:
+        if self.parking is not None and self.parking is not parking:
             self.parking.recall(queue)
 
     def _equip(self) -> None:

@@ -23,8 +23,11 @@ from sagesched.plugin.hooks.predict_request import predict
 from sagesched.plugin.releases import is_receiving_rank
 from sagesched.plugin.settings import predicts
 from sagesched.plugin.state import TokenizerState
+from sagesched.plugin.wire import attach
 
 DEADLINE_SHARE = 0.1
+MOST = 100_000
+"""Requests whose tokens are counted: of one that is aborted while it waits again no end is seen."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class FrontEnd:
         tokenizer: what the tokenizer process has elsewhere.
         entry: what the functions for its manager read there.
         loop: an event loop that runs while requests are predicted.
-        produced: tokens of each request that has come so far.
+        produced: tokens of each request that has come so far; at most ``MOST``.
         only_prefills: whether outputs go on elsewhere, after their first token.
     """
 
@@ -52,8 +55,13 @@ class FrontEnd:
             for one in received
             for request in getattr(one, "batch", [one])
             if getattr(request, "sampling_params", None) is not None
-            and getattr(request, "input_ids", None)
         ]
+        for request in prompts:
+            attach(request.sampling_params, None)
+            self.produced.pop(request.rid, None)  # of one that was aborted while it waited
+        if len(self.produced) >= MOST:
+            self.produced.clear()
+        prompts = [request for request in prompts if getattr(request, "input_ids", None)]
         if prompts:
             jobs = (predict(self.tokenizer, self.entry, request) for request in prompts)
             self.loop.run_until_complete(_all(jobs))

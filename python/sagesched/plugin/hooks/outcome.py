@@ -59,6 +59,7 @@ def end(state: TokenizerState, rid: str, tokens: int, reason: Any, elsewhere: bo
         state.service.forget(rid)
     else:
         state.service.finish(rid, tokens, stopped)
+    _compare(state, rid, tokens, {} if elsewhere else reason)
 
 
 def _learn_finished(state: TokenizerState, output: Any, elsewhere: bool) -> None:
@@ -70,7 +71,6 @@ def _learn_finished(state: TokenizerState, output: Any, elsewhere: bool) -> None
         if reason is not None:
             ended = True
             end(state, rid, int(tokens), reason, elsewhere)
-            _compare(state, rid, int(tokens), {} if elsewhere else reason)
         elif state.progress.has_doubled(rid, tokens):
             state.service.progress(rid, int(tokens))
     if ended:
