@@ -15,11 +15,12 @@ from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import fallback
 from sagesched.plugin.checksum import EVERY, OrderChecksum
+from sagesched.plugin.front_end import PROCESS, FrontEnd
 from sagesched.plugin.hooks.args_check import check_server_args
-from sagesched.plugin.hooks.front_end import PROCESS, FrontEnd, broadcast_requests, to_payload
+from sagesched.plugin.hooks.front_end import broadcast_requests, to_payload
 from sagesched.plugin.hooks.retraction import get_decode_retraction_order
 from sagesched.plugin.order import QueueOrder, stock_order
-from sagesched.plugin.releases import _OtherApp
+from sagesched.plugin.releases import _OtherApp, is_receiving_rank
 from sagesched.plugin.state import TokenizerState
 from sagesched.plugin.wire import PRIVATE_KEY
 from sagesched.predict.defaults import cold_start_pmf
@@ -276,3 +277,12 @@ def test_without_another_front_end_all_is_as_it_was() -> None:
     assert PROCESS.front_end is None
     assert broadcast_requests(stock_broadcast, object(), [3]) == [3]
     assert to_payload(stock_payload, 4) == 4
+
+
+@pytest.mark.parametrize("elsewhere", ["", "pp_rank", "attn_tp_rank", "attn_cp_rank"])
+def test_only_the_first_rank_of_a_replica_receives(elsewhere: str) -> None:
+    ranks = {"pp_rank": 0, "attn_tp_rank": 0, "attn_cp_rank": 0}
+    if elsewhere:
+        ranks[elsewhere] = 1
+    scheduler = SimpleNamespace(ps=SimpleNamespace(**ranks))
+    assert is_receiving_rank(scheduler) == (not elsewhere)

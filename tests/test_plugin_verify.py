@@ -14,7 +14,7 @@ import pytest
 
 from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.modes import require_supported_mode
+from sagesched.plugin.modes import HEADLESS, require_supported_mode
 from sagesched.plugin.settings import Settings
 from sagesched.plugin.table import HOOKS
 
@@ -181,6 +181,12 @@ def test_a_mode_we_cannot_serve_is_refused_by_name(change: dict[str, Any], named
     require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
     with pytest.raises(NotInForceError, match=named):
         require_supported_mode(SimpleNamespace(**{**SUPPORTED_ARGS, **change}))
+
+
+def test_smgs_headless_ranks_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HEADLESS, "ipc:///somewhere")
+    with pytest.raises(NotInForceError, match=HEADLESS):
+        require_supported_mode(SimpleNamespace(**SUPPORTED_ARGS))
 
 
 def test_default_settings_do_not_allow_an_untested_release() -> None:

@@ -5,9 +5,13 @@ A mode leaves this list when it is tested for real.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from sagesched.plugin.errors import NotInForceError
+
+HEADLESS = "SMG_SGLANG_ZMQ_HANDSHAKE"
+"""Set by ``python -m smg_grpc_servicer.sglang.headless``."""
 
 
 def require_supported_mode(server_args: Any) -> None:
@@ -31,5 +35,9 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
         (
             getattr(args, "use_ray", False),
             "--use-ray: SGLang's Ray actors load no plug-ins (with Ray Serve: docs/balance.md)",
+        ),
+        (
+            bool(os.environ.get(HEADLESS)),
+            f"smg's headless ranks ({HEADLESS}): not tested; use --smg-grpc-mode",
         ),
     ]
