@@ -11,7 +11,7 @@ from bench.front.fixed_prefill import spec
 from bench.replay.cells import Cell
 from sagesched.replay.tasks import Scenario
 
-STRICT, DEFAULT, LATENCY = 0.5, 1.0, 3.0
+STRICT, DEFAULT, LATENCY = 0.75, 1.0, 3.0
 """Positions of the dial."""
 LATENCY_PARKED_S = 10.0
 CLAIRVOYANT = "oracle-srpt-soft"
@@ -103,7 +103,7 @@ DIALS = (
     ours("strict", dial=STRICT),
     ours("latency first", dial=LATENCY, parked_s=LATENCY_PARKED_S),
 )
-MORE_DIALS = tuple(ours(f"dial {dial:g}", dial=dial) for dial in (0.05, 0.25, 1.5, 2.0, 4.0))
+MORE_DIALS = tuple(ours(f"dial {dial:g}", dial=dial) for dial in (0.05, 0.25, 0.5, 1.5, 2.0, 4.0))
 NO_ANCHOR = ours("dial inf: no anchor", dial=math.inf)
 PARTS = (
     ours("default, nobody gives way", dial=DEFAULT, parked_s=0.0),

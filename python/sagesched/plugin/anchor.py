@@ -14,6 +14,10 @@ it all equally patient, so those that would wait longest share the delay and the
 and nobody is overtaken by a request that arrives more than ``reach`` steps after it. Where the
 longest are known they are spared one by one (``tail.py``), and the band may be wider.
 
+Where requests wait for many mean services the tail is made of waiting, whoever waits. Then nobody
+is spared, and the band ends little above the mean: who is short goes at once, the others keep the
+order they came in and wait longer only by the share of the work that is let past (decision 73).
+
 Everything here is a function of the requests in the order of their arrival: ranks agree. Steps are
 of a quarter octave, so that keys are rebuilt rarely.
 """
@@ -26,20 +30,27 @@ from typing import Protocol
 
 from sagesched.plugin.octaves import PARTS, log2, power2
 
-SERVICES, BACKLOGS = 2.6, 0.45
+SERVICES, BACKLOGS = 3.5, 0.45
 """How much of either a unit is."""
 BELOW, ABOVE = 0.6, 1.65
 """The band around the mean logarithm of the index, at dials up to 1."""
 ABOVE_UNKNOWN = 1.2
 """In place of ``ABOVE`` where nothing is taken from the longest, since they are not known."""
+ABOVE_DEEP = 0.6
+"""In place of either where all wait long; the unit grows as the band shrinks."""
+SHALLOW_UNTIL, DEEP_FROM = 2.5, 6.0
+"""Waiting times, in mean services, between which a queue becomes a deep one."""
+SPARED_STRICT = 4.0
+"""What a dial below 1 adds to what the longest are given back, each 1 and times that."""
 BELOW_MORE, ABOVE_MORE = 0.6, 0.8
 """What a dial above 1 adds to it, each 1: who wants the mean lets the index tell more apart."""
-BEARABLE_LOSS, FREE_LOSS = 0.35, 0.35
+BEARABLE_LOSS, FREE_LOSS = 0.35, 0.25
 """What the longest lose in traffic whose unit is as it is, and what is not counted beside it."""
-LEAST_EASE, MOST_EASE = 0.5, 2.0
+LEAST_EASE, MOST_EASE = 0.5, 2.4
 """How many times smaller or larger a unit is made for other traffic."""
 STEPS_PER_OCTAVE = 4
 STRAIN_STEPS = 4
+DEPTH_STEPS = 8
 MOST_UNIT = 2.0**40
 FOLLOWED_PASSES = 64
 
@@ -74,8 +85,8 @@ class KeyMaker(Protocol):
         """Mean ``ln(index)`` of the traffic."""
 
     @property
-    def strain(self) -> float:
-        """How much of what they can bear the order takes from the longest, 0..1."""
+    def spared(self) -> float:
+        """How much of a lead (``tail.py``) those who may be the longest get; 0 is none."""
 
     def saw(self, mean_length: float, log_index: float, tail_share: float) -> None:
         """A request arrived."""
@@ -106,11 +117,13 @@ class Anchor:
         self._work_moved = Share(mean_length)
         self._tail_moved = Share(1.0, BEARABLE_LOSS)
         self._unit_step = self._centre_step = self._strain_step = math.nan
+        self._depth_step = 0.0
 
     def set_dial(self, dial: float) -> None:
         """Another dial from the next keys on."""
         self.dial = dial
         self._more = max(0.0, dial - 1.0)
+        self._less = max(0.0, 1.0 - dial)
 
     @property
     def centre(self) -> float:
@@ -133,6 +146,17 @@ class Anchor:
     def strain(self) -> float:
         """How much of what they can bear the order takes from the longest, 0..1."""
         return min(max(self.loss / BEARABLE_LOSS, 0.0), 1.0)
+
+    @property
+    def spared(self) -> float:
+        """How much of a lead those who may be the longest get: what they need, more at a dial
+        below 1, none where all wait long."""
+        return self.strain * (1.0 - self._depth) * (1.0 + SPARED_STRICT * self._less)
+
+    @property
+    def _depth(self) -> float:
+        """0 where few wait, 1 where all wait for many mean services."""
+        return self._depth_step / DEPTH_STEPS
 
     def saw(self, mean_length: float, log_index: float, tail_share: float = 1.0) -> None:
         """A request arrived.
@@ -158,14 +182,20 @@ class Anchor:
         """For a queue whose requests are predicted to need as many output tokens."""
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
-        unit = SERVICES * self._service + BACKLOGS * backlog_tokens / self._batch
+        backlog = backlog_tokens / self._batch
+        depth = (backlog / max(self._service, 1.0) - SHALLOW_UNTIL) / (DEEP_FROM - SHALLOW_UNTIL)
+        depth = DEPTH_STEPS * min(max(depth, 0.0), 1.0)
+        self._depth_step = follow(self._depth_step, depth)
+        strain = STRAIN_STEPS * self.strain * (1.0 - self._depth)
+        self._strain_step = follow(self._strain_step, strain)
+        usual = ABOVE_UNKNOWN + (ABOVE - ABOVE_UNKNOWN) * self._strain_step / STRAIN_STEPS
+        above = usual + (ABOVE_DEEP - usual) * self._depth
+        unit = (SERVICES * self._service + BACKLOGS * backlog) * (BELOW + usual) / (BELOW + above)
         unit = min(max(self.ease * unit, 1.0), MOST_UNIT)
         self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * log2(unit))
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE
         weight = self.dial * unit_of(self._unit_step)
-        self._strain_step = follow(self._strain_step, STRAIN_STEPS * self.strain)
-        above = ABOVE_UNKNOWN + (ABOVE - ABOVE_UNKNOWN) * self._strain_step / STRAIN_STEPS
         below = BELOW + BELOW_MORE * self._more
         return Keys(weight, centre - below, centre + above + ABOVE_MORE * self._more)
 

@@ -81,7 +81,7 @@ class Demand:
         return CostModel(ANSWER * self.pressure, self.pressure, 1.0)
 
     @property
-    def strain(self) -> float:
+    def spared(self) -> float:
         """Lengths are not known, so nobody is taken for one of the longest."""
         return 0.0
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 LONGEST = 0.05
 """The share of requests that is the tail."""
 LEAD = 0.5
-"""What is taken off the logarithm of an index at most."""
+"""What is taken off the logarithm of an index of the likeliest; more at a dial below 1."""
 NONE_UNTIL, ALL_FROM = 1.0, 4.0
 """Tail shares between which it grows."""
 STEPS = 8
@@ -43,12 +43,12 @@ def tail_share(pmf: NDArray[np.floating], traffic: NDArray[np.floating]) -> floa
     return math.fsum(pmf[first:].tolist()) / average if average > 0 else 1.0
 
 
-def lead_of(share: float, strain: float = 1.0) -> float:
+def lead_of(share: float, spared: float = 1.0) -> float:
     """What a request of that tail share is given back of its way, in units of ``ln(index)``.
 
     Args:
         share: as above.
-        strain: of this traffic's longest, see ``Anchor``.
+        spared: how much of it is given in this traffic, see ``Anchor``.
     """
     part = min(max((share - NONE_UNTIL) / (ALL_FROM - NONE_UNTIL), 0.0), 1.0)
-    return LEAD * round(STEPS * part * strain) / STEPS
+    return LEAD * round(STEPS * part * spared) / STEPS
