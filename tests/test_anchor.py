@@ -8,13 +8,17 @@ import pytest
 
 from sagesched.plugin.anchor import (
     ABOVE,
+    ABOVE_DEEP,
     ABOVE_UNKNOWN,
     BACKLOGS,
     BEARABLE_LOSS,
     BELOW,
+    DEEP_FROM,
     LEAST_EASE,
     MOST_EASE,
     SERVICES,
+    SHALLOW_UNTIL,
+    SPARED_STRICT,
     Anchor,
 )
 
@@ -37,9 +41,10 @@ def test_the_ends_of_the_dial() -> None:
 def test_the_unit_is_a_service_and_what_waits() -> None:
     anchor = anchor_after([200.0] * 2000)
     assert anchor.ease == pytest.approx(MOST_EASE, rel=0.01)  # nobody is moved, so nobody loses
-    alone, behind_many = (MOST_EASE * (SERVICES * 200 + wait) for wait in (0, BACKLOGS * 2000))
+    wait = SHALLOW_UNTIL * 200
+    alone, behind_some = (MOST_EASE * (SERVICES * 200 + BACKLOGS * b) for b in (0, wait))
     assert anchor.keys(0).weight == pytest.approx(alone, rel=0.2)
-    assert anchor.keys(20_000).weight == pytest.approx(behind_many, rel=0.2)
+    assert anchor.keys(round(10 * wait)).weight == pytest.approx(behind_some, rel=0.2)
     assert anchor.keys(0).weight == pytest.approx(alone, rel=0.2)
 
 
@@ -71,16 +76,52 @@ def test_no_traffic_makes_a_unit_absurd(share: float, length: float) -> None:
 @pytest.mark.parametrize(("known", "above"), [(True, ABOVE), (False, ABOVE_UNKNOWN)])
 def test_the_band_lies_around_what_is_usual(known: bool, above: float) -> None:
     """Further where the longest are known, and delayed, than where anybody may be one of them."""
-    anchor = Anchor(1.0, 10, 100.0)
-    for _ in range(2000):
-        for length in (100.0, 100.0, 100.0, 300.0):
-            anchor.saw(length, math.log(length), 4.0 * (length > 100.0) if known else 1.0)
+    anchor = of_longest_known() if known else anchor_after([100.0, 100.0, 100.0, 300.0] * 2000)
     keys = anchor.keys(0)
     usual = (3 * math.log(100) + math.log(300)) / 4
     assert anchor.strain == pytest.approx(float(known), abs=0.1)
     assert keys.low == pytest.approx(usual - BELOW, abs=0.3)
     assert keys.high == pytest.approx(usual + above, abs=0.3)
     assert keys.reach == pytest.approx(keys.weight * (BELOW + above))
+
+
+def of_longest_known(dial: float = 1.0) -> Anchor:
+    """Ten slots, a mean service of 150 steps; who is long is known, and delayed."""
+    anchor = Anchor(dial, 10, 100.0)
+    for _ in range(2000):
+        for length in (100.0, 100.0, 100.0, 300.0):
+            anchor.saw(length, math.log(length), 4.0 * (length > 100.0))
+    return anchor
+
+
+def test_in_a_deep_queue_nobody_is_spared_and_the_band_is_narrow() -> None:
+    """And whoever is short still gets past all that wait: the reach is that of a wide band."""
+    anchor, shallow, deep = of_longest_known(), 0, round(2 * DEEP_FROM * 150 * 10)
+    anchor.keys(shallow)
+    assert anchor.spared == 1.0
+    keys = anchor.keys(deep)
+    assert anchor.spared == 0.0
+    assert keys.high - keys.low == pytest.approx(BELOW + ABOVE_DEEP)
+    unit = anchor.ease * (SERVICES * 150 + BACKLOGS * deep / 10)
+    assert keys.reach == pytest.approx(unit * (BELOW + ABOVE_UNKNOWN), rel=0.2)
+    assert anchor.keys(shallow).high - anchor.keys(shallow).low == pytest.approx(BELOW + ABOVE)
+    assert anchor.spared == 1.0
+
+
+def test_a_queue_becomes_deep_by_and_by() -> None:
+    anchor = of_longest_known()
+    half = round((SHALLOW_UNTIL + DEEP_FROM) / 2 * 150 * 10)
+    highs = [anchor.keys(backlog).high for backlog in range(0, 4 * half, 100)]
+    assert highs == sorted(highs, reverse=True)
+    assert len(set(highs)) > 4
+    assert len({anchor.keys(half + 500 * (n % 2)).high for n in range(100)}) == 1
+
+
+@pytest.mark.parametrize(("dial", "spared"), [(0.75, 1 + SPARED_STRICT / 4), (1.0, 1.0), (3, 1.0)])
+def test_the_stricter_the_dial_the_more_the_longest_are_spared(dial: float, spared: float) -> None:
+    anchor = of_longest_known(dial)
+    anchor.keys(0)
+    assert anchor.spared == pytest.approx(spared)
 
 
 def test_small_changes_leave_the_keys_alone() -> None:
