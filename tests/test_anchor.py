@@ -16,11 +16,13 @@ from sagesched.plugin.anchor import (
     DEEP_FROM,
     LEAST_EASE,
     MOST_EASE,
+    MOST_SPARED,
     SERVICES,
     SHALLOW_UNTIL,
     SPARED_STRICT,
     Anchor,
 )
+from sagesched.plugin.tail import LEAD
 
 
 def anchor_after(lengths: list[float], dial: float = 1.0, slots: int = 10) -> Anchor:
@@ -97,31 +99,52 @@ def of_longest_known(dial: float = 1.0) -> Anchor:
 def test_in_a_deep_queue_nobody_is_spared_and_the_band_is_narrow() -> None:
     """And whoever is short still gets past all that wait: the reach is that of a wide band."""
     anchor, shallow, deep = of_longest_known(), 0, round(2 * DEEP_FROM * 150 * 10)
-    anchor.keys(shallow)
-    assert anchor.spared == 1.0
+    assert anchor.keys(shallow).spared == 1.0
     keys = anchor.keys(deep)
-    assert anchor.spared == 0.0
+    assert keys.spared == 0.0
     assert keys.high - keys.low == pytest.approx(BELOW + ABOVE_DEEP)
     unit = anchor.ease * (SERVICES * 150 + BACKLOGS * deep / 10)
     assert keys.reach == pytest.approx(unit * (BELOW + ABOVE_UNKNOWN), rel=0.2)
     assert anchor.keys(shallow).high - anchor.keys(shallow).low == pytest.approx(BELOW + ABOVE)
-    assert anchor.spared == 1.0
+    assert anchor.keys(shallow).spared == 1.0
 
 
 def test_a_queue_becomes_deep_by_and_by() -> None:
     anchor = of_longest_known()
     half = round((SHALLOW_UNTIL + DEEP_FROM) / 2 * 150 * 10)
-    highs = [anchor.keys(backlog).high for backlog in range(0, 4 * half, 100)]
-    assert highs == sorted(highs, reverse=True)
-    assert len(set(highs)) > 4
+    up = [anchor.keys(backlog) for backlog in range(0, 4 * half, 100)]
+    down = [anchor.keys(backlog) for backlog in range(4 * half, -1, -100)]
+    for rise in (up, down[::-1]):
+        assert [keys.high for keys in rise] == sorted((keys.high for keys in rise), reverse=True)
+        assert (rise[0].spared, rise[-1].spared) == (1.0, 0.0)  # both ends are reached
+        assert rise[-1].high - rise[-1].low == pytest.approx(BELOW + ABOVE_DEEP)
+        assert len({keys.high for keys in rise}) > 3
     assert len({anchor.keys(half + 500 * (n % 2)).high for n in range(100)}) == 1
 
 
 @pytest.mark.parametrize(("dial", "spared"), [(0.75, 1 + SPARED_STRICT / 4), (1.0, 1.0), (3, 1.0)])
 def test_the_stricter_the_dial_the_more_the_longest_are_spared(dial: float, spared: float) -> None:
-    anchor = of_longest_known(dial)
-    anchor.keys(0)
-    assert anchor.spared == pytest.approx(spared)
+    assert of_longest_known(dial).keys(0).spared == pytest.approx(spared)
+
+
+def test_no_dial_spares_the_longest_so_that_they_pass_the_short() -> None:
+    keys = of_longest_known(0.01).keys(0)
+    assert keys.spared == MOST_SPARED
+    assert keys.spared * LEAD < ABOVE
+
+
+@pytest.mark.parametrize("dial", [0.5, 1.0, 2.0, 10.0])
+def test_the_reach_in_a_deep_queue_is_that_of_a_usual_band(dial: float) -> None:
+    deep = 2 * DEEP_FROM * 150 * 10
+    usual = of_longest_known(dial)
+    usual._deepens = False
+    reach, most = (each.keys(round(deep)).reach for each in (of_longest_known(dial), usual))
+    assert 0.6 * most < reach <= 1.01 * most
+
+
+def test_a_queue_that_is_a_small_part_of_latency_is_never_deep() -> None:
+    anchor = Anchor(1.0, 1, 100.0, deepens=False)
+    assert anchor.keys(10**9).high == Anchor(1.0, 1, 100.0).keys(0).high
 
 
 def test_small_changes_leave_the_keys_alone() -> None:

@@ -122,6 +122,15 @@ def test_a_lead_is_taken_off_the_index_and_stays_within_the_band() -> None:
     assert engine.top(3).tolist() == [plain, led, far]
 
 
+def test_the_scale_of_leads_holds_for_who_is_here_already() -> None:
+    engine = RankEngine(EDGES, index_weight=2.0)
+    plain, led = (engine.add(LONG, 10, 0.0, lead=lead) for lead in (0.0, 0.25))
+    for scale in (3.0, 0.0, 1.0):
+        engine.set_lead_scale(scale)
+        engine.top(2)
+        assert engine.key(led) == engine.key(plain) - 2.0 * scale * 0.25
+
+
 def test_boost_moves_a_request_in_the_units_of_its_key() -> None:
     engine, (first, second) = engine_of(SHORT, SHORT, weight=1)
     engine.set_boost([second], [-1.0])

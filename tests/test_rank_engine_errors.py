@@ -126,6 +126,9 @@ def test_bad_engines_and_arguments() -> None:
     for low, high in ((1.0, 0.0), (math.nan, 0.0), (0.0, math.nan), (INF, INF), (-INF, -INF)):
         with pytest.raises(ValueError, match="index band"):
             engine.set_index_band(low, high)
+    for scale in (-1.0, math.nan, INF, 257.0):
+        with pytest.raises(ValueError, match="lead scale"):
+            engine.set_lead_scale(scale)
     with pytest.raises(ValueError, match="k is -1"):
         engine.top(-1)
 

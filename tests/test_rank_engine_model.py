@@ -69,10 +69,10 @@ class Request:
         index = gittins_index(row, EDGES, self.age, self.prompt_len, self.cached_len, cost)
         self.index = max(float(np.float32(index[0])), TINY)
 
-    def rekey(self, weight: float, band: tuple[float, float]) -> None:
+    def rekey(self, weight: float, band: tuple[float, float], scale: float) -> None:
         log = min(max(natural_log(self.index), band[0]), band[1])
         inf = weight == math.inf
-        moved = max(band[0], log - float(np.float32(self.lead)))
+        moved = max(band[0], log - scale * float(np.float32(self.lead)))
         self.key = self.boost + log if inf else (self.arrival + self.boost) + weight * moved
 
     def rank(self) -> tuple[int, float, int]:
@@ -86,6 +86,7 @@ class Model:
         self.requests: dict[int, Request] = {}
         self.slice = slice_
         self.cost, self.weight, self.band = COSTS[0], math.inf, BANDS[0]
+        self.scale = 1.0
         self.added = self.kernel_calls = 0
         self.slots = self.cursor = self.stale_keys = self.stale_costs = 0
 
@@ -102,7 +103,7 @@ class Model:
     def refresh(self, handle: int, evaluate: bool = True) -> None:
         if evaluate:
             self.requests[handle].evaluate(self.cost)
-        self.requests[handle].rekey(self.weight, self.band)
+        self.requests[handle].rekey(self.weight, self.band, self.scale)
 
     def visit(self, count: int, evaluate: bool) -> None:
         due = {(self.cursor + i) % self.slots for i in range(count)}
@@ -227,6 +228,12 @@ class Machine(RuleBasedStateMachine):
         self.engine.set_index_band(*band)
         if band != self.model.band:
             self.model.band, self.model.stale_keys = band, self.model.slots
+
+    @rule(scale=st.sampled_from([0.0, 0.75, 1.0, 3.0]))
+    def set_lead_scale(self, scale: float) -> None:
+        self.engine.set_lead_scale(scale)
+        if scale != self.model.scale:
+            self.model.scale, self.model.stale_keys = scale, self.model.slots
 
     @rule(cost=st.sampled_from(COSTS))
     def set_cost(self, cost: CostModel) -> None:

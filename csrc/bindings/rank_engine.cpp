@@ -151,6 +151,7 @@ void bind_changes(EngineClass& engine) {
         .def("set_boost", &assign_values<&RankEngine::set_boost>, "handles"_a, "boosts"_a)
         .def("set_index_weight", &RankEngine::set_index_weight, "index_weight"_a)
         .def("set_index_band", &RankEngine::set_index_band, "low"_a, "high"_a)
+        .def("set_lead_scale", &RankEngine::set_lead_scale, "scale"_a)
         .def("set_cost", &set_cost, "cost"_a);
 }
 

@@ -96,6 +96,11 @@ void check_index_band(double low, double high) {
         reject("index band ", low, " to ", high, "; it must hold a finite number");
 }
 
+void check_lead_scale(double value) {
+    if (!(value >= 0.0 && value <= max_lead))
+        reject("lead scale is ", value, "; it must lie between 0 and ", max_lead);
+}
+
 void check_slice(std::size_t value) {
     if (value == 0) reject("slice is 0; it must be at least 1");
 }

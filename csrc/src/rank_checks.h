@@ -17,6 +17,7 @@ void check_requests(const NewRequest* requests, std::size_t count);
 void check_changes(const Changes& changes);
 void check_index_weight(double value);
 void check_index_band(double low, double high);
+void check_lead_scale(double value);
 void check_slice(std::size_t value);
 
 // Also that edges differ as floats.

@@ -24,7 +24,7 @@ std::uint32_t RankEngine::slot_of(std::int64_t handle) const {
 double RankEngine::key_of(const Record& record) const {
     const double log_index = std::min(std::max(record.log_index, low_), high_);
     if (std::isinf(index_weight_)) return record.boost + log_index;
-    const double moved = std::max(low_, log_index - static_cast<double>(record.lead));
+    const double moved = std::max(low_, log_index - lead_scale_ * static_cast<double>(record.lead));
     return (record.arrival + record.boost) + index_weight_ * moved;
 }
 
@@ -63,6 +63,13 @@ void RankEngine::set_index_band(double low, double high) {
     if (low == low_ && high == high_) return;
     low_ = low;
     high_ = high;
+    stale_keys_ = slots_;
+}
+
+void RankEngine::set_lead_scale(double scale) {
+    check_lead_scale(scale);
+    if (scale == lead_scale_) return;
+    lead_scale_ = scale;
     stale_keys_ = slots_;
 }
 

@@ -112,6 +112,13 @@ class RankEngine:
         Nobody is overtaken by who arrives more than ``index_weight * (high - low)`` later.
         """
 
+    def set_lead_scale(self, scale: float) -> None:
+        """Take that many times each lead off, 1 at first; keys follow in slices.
+
+        Raises:
+            ValueError: negative, NaN or above 256.
+        """
+
     def set_cost(self, cost: CostModel) -> None:
         """Change the cost; indices and keys follow in slices, see ``top``."""
 

@@ -195,11 +195,12 @@ class RankEngine(_core.RankEngine):
 
     Order: ``priority`` ascending, then ``key`` ascending, then admission. The key is::
 
-        (arrival + boost) + index_weight * max(low, ln(index) - lead)
+        (arrival + boost) + index_weight * max(low, ln(index) - scale * lead)
                              for a finite weight (0: first come, first served)
         boost + ln(index)    for an infinite one (pure Gittins)
 
-    with the index in float32 and ``ln(index)`` clamped to ``set_index_band``, from ``low`` on.
+    with the index in float32, ``ln(index)`` clamped to ``set_index_band``, from ``low`` on, and the
+    ``scale`` of ``set_lead_scale``.
     Ranks that make the same calls see the same order, bit for bit, on every machine. A step of
     ``c`` changes among ``n`` requests costs O(c log n) and at most three calls: ``add_batch``,
     ``update`` (which also removes) and ``top``. A request takes ``bytes_per_request`` =
@@ -209,7 +210,7 @@ class RankEngine(_core.RankEngine):
         support: ``[m]`` right edge of each length bin in tokens, positive, strictly increasing.
         cost: coefficients of the cost.
         index_weight: >= 0, in units of the caller's arrival clock.
-        slice: after a new weight, band or cost each ``top`` re-ranks this many slots.
+        slice: after a new weight, band, scale or cost each ``top`` re-ranks this many slots.
 
     Raises:
         ValueError: an unordered or empty support, a negative or NaN weight, a slice of 0, a cost

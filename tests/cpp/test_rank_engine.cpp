@@ -151,6 +151,7 @@ void random_steps(double index_weight) {
         }
         if (step % 50 == 20) engine.set_index_weight(below(4));
         if (step % 50 == 35) engine.set_index_band(below(3), 3.0 + below(3));
+        if (step % 50 == 40) engine.set_lead_scale(0.5 * below(4));
         if (step % 50 == 45) engine.set_cost({1.0 + below(3), 0.1, 0.5});
         engine.update({changed.data(), changed.size(), ages.data(), nullptr, boosts.data()},
                       gone.data(), gone.size());

@@ -42,7 +42,7 @@ struct Changes {
 
 // The requests of one scheduler, ordered by (priority, key, order of admission).
 //
-//   key = (arrival + boost) + weight * max(low, clamp(ln(index), low, high) - lead)
+//   key = (arrival + boost) + weight * max(low, clamp(ln(index), low, high) - scale * lead)
 //                                                for a finite weight
 //       = boost + clamp(ln(index), low, high)    for an infinite one
 //
@@ -90,6 +90,7 @@ class RankEngine {
 
     void set_index_weight(double index_weight);
     void set_index_band(double low, double high);  // of ln(index); without limits at first
+    void set_lead_scale(double scale);             // of all leads; 1 at first
     void set_cost(const CostModel& cost);
 
     std::size_t top(std::size_t count, std::int64_t* handles);  // writes min(count, size()) of them
@@ -150,6 +151,7 @@ class RankEngine {
     double index_weight_;
     double low_ = -std::numeric_limits<double>::infinity();
     double high_ = std::numeric_limits<double>::infinity();
+    double lead_scale_ = 1.0;
     std::size_t slice_;
     std::uint64_t next_sequence_ = 0;
     std::uint64_t kernel_calls_ = 0;

@@ -14,9 +14,9 @@ it all equally patient, so those that would wait longest share the delay and the
 and nobody is overtaken by a request that arrives more than ``reach`` steps after it. Where the
 longest are known they are spared one by one (``tail.py``), and the band may be wider.
 
-Where requests wait for many mean services the tail is made of waiting, whoever waits. Then nobody
-is spared, and the band ends little above the mean: who is short goes at once, the others keep the
-order they came in and wait longer only by the share of the work that is let past (decision 73).
+In a deep queue, where all wait for many mean services, the tail is made of waiting. Then nobody is
+spared, and the band ends little above the mean: who is short goes at once, all others keep the
+order they came in, and each waits longer by no more than what is let past (decision 73).
 
 Everything here is a function of the requests in the order of their arrival: ranks agree. Steps are
 of a quarter octave, so that keys are rebuilt rarely.
@@ -31,17 +31,18 @@ from typing import Protocol
 from sagesched.plugin.octaves import PARTS, log2, power2
 
 SERVICES, BACKLOGS = 3.5, 0.45
-"""How much of either a unit is."""
+"""How much of either a unit is, at an ease of 1 in a queue that is not deep."""
 BELOW, ABOVE = 0.6, 1.65
 """The band around the mean logarithm of the index, at dials up to 1."""
 ABOVE_UNKNOWN = 1.2
 """In place of ``ABOVE`` where nothing is taken from the longest, since they are not known."""
 ABOVE_DEEP = 0.6
-"""In place of either where all wait long; the unit grows as the band shrinks."""
+"""In place of both in a deep queue; the unit grows as the band shrinks."""
 SHALLOW_UNTIL, DEEP_FROM = 2.5, 6.0
 """Waiting times, in mean services, between which a queue becomes a deep one."""
-SPARED_STRICT = 4.0
-"""What a dial below 1 adds to what the longest are given back, each 1 and times that."""
+SPARED_STRICT, MOST_SPARED = 4.0, 3.0
+"""At a dial below 1 leads are ``1 + SPARED_STRICT * (1 - dial)`` times as large, at most so many:
+more would bring long requests before short ones."""
 BELOW_MORE, ABOVE_MORE = 0.6, 0.8
 """What a dial above 1 adds to it, each 1: who wants the mean lets the index tell more apart."""
 BEARABLE_LOSS, FREE_LOSS = 0.35, 0.25
@@ -49,8 +50,9 @@ BEARABLE_LOSS, FREE_LOSS = 0.35, 0.25
 LEAST_EASE, MOST_EASE = 0.5, 2.4
 """How many times smaller or larger a unit is made for other traffic."""
 STEPS_PER_OCTAVE = 4
-STRAIN_STEPS = 4
-DEPTH_STEPS = 8
+STRAIN_STEPS = DEPTH_STEPS = 4
+SLACK = 0.75
+"""Of those steps: less than 1, so that both ends are reached."""
 MOST_UNIT = 2.0**40
 FOLLOWED_PASSES = 64
 
@@ -62,11 +64,13 @@ class Keys:
     Attributes:
         weight: engine steps that a unit of ``ln(index)`` is worth; ``inf`` for the index alone.
         low, high: the band of ``ln(index)``.
+        spared: how many times its lead (``tail.py``) is taken off a request's ``ln(index)``.
     """
 
     weight: float
     low: float
     high: float
+    spared: float = 0.0
 
     @property
     def reach(self) -> float:
@@ -83,10 +87,6 @@ class KeyMaker(Protocol):
     @property
     def centre(self) -> float:
         """Mean ``ln(index)`` of the traffic."""
-
-    @property
-    def spared(self) -> float:
-        """How much of a lead (``tail.py``) those who may be the longest get; 0 is none."""
 
     def saw(self, mean_length: float, log_index: float, tail_share: float) -> None:
         """A request arrived."""
@@ -105,10 +105,13 @@ class Anchor:
         dial: 0 is first come, first served, ``inf`` the order of the index alone.
         slots: requests that run at once.
         mean_length: mean output length before anything was predicted, tokens.
+        deepens: whether its queue can become a deep one: not where waiting in it is a small part of
+            a request's latency.
     """
 
-    def __init__(self, dial: float, slots: int, mean_length: float) -> None:
+    def __init__(self, dial: float, slots: int, mean_length: float, deepens: bool = True) -> None:
         self.set_dial(dial)
+        self._deepens = deepens
         self._slots = max(1, slots)
         self._batch = float(self._slots)
         self._service = mean_length
@@ -139,24 +142,14 @@ class Anchor:
     @property
     def loss(self) -> float:
         """How much further the order moves those who may be the longest than the average work,
-        in units of ``ln(index)``: what they lose, where much waits."""
+        in units of ``ln(index)``, in the widest band and without leads: what they lose, where much
+        waits."""
         return self._tail_moved.mean - self._work_moved.mean
 
     @property
     def strain(self) -> float:
         """How much of what they can bear the order takes from the longest, 0..1."""
         return min(max(self.loss / BEARABLE_LOSS, 0.0), 1.0)
-
-    @property
-    def spared(self) -> float:
-        """How much of a lead those who may be the longest get: what they need, more at a dial
-        below 1, none where all wait long."""
-        return self.strain * (1.0 - self._depth) * (1.0 + SPARED_STRICT * self._less)
-
-    @property
-    def _depth(self) -> float:
-        """0 where few wait, 1 where all wait for many mean services."""
-        return self._depth_step / DEPTH_STEPS
 
     def saw(self, mean_length: float, log_index: float, tail_share: float = 1.0) -> None:
         """A request arrived.
@@ -183,21 +176,35 @@ class Anchor:
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
         backlog = backlog_tokens / self._batch
-        depth = (backlog / max(self._service, 1.0) - SHALLOW_UNTIL) / (DEEP_FROM - SHALLOW_UNTIL)
-        depth = DEPTH_STEPS * min(max(depth, 0.0), 1.0)
-        self._depth_step = follow(self._depth_step, depth)
-        strain = STRAIN_STEPS * self.strain * (1.0 - self._depth)
-        self._strain_step = follow(self._strain_step, strain)
-        usual = ABOVE_UNKNOWN + (ABOVE - ABOVE_UNKNOWN) * self._strain_step / STRAIN_STEPS
-        above = usual + (ABOVE_DEEP - usual) * self._depth
-        unit = (SERVICES * self._service + BACKLOGS * backlog) * (BELOW + usual) / (BELOW + above)
-        unit = min(max(self.ease * unit, 1.0), MOST_UNIT)
+        unit = self.ease * (SERVICES * self._service + BACKLOGS * backlog)
+        above, narrowed, spared = self._band_for(backlog)
+        unit = min(max(narrowed * unit, 1.0), MOST_UNIT)
         self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * log2(unit))
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
         centre = self._centre_step / STEPS_PER_OCTAVE
         weight = self.dial * unit_of(self._unit_step)
         below = BELOW + BELOW_MORE * self._more
-        return Keys(weight, centre - below, centre + above + ABOVE_MORE * self._more)
+        return Keys(weight, centre - below, centre + above + ABOVE_MORE * self._more, spared)
+
+    def _band_for(self, backlog: float) -> tuple[float, float, float]:
+        """Where the band ends at a dial of 1, how many times narrower it is than in a queue that is
+        not deep, and what is spared.
+
+        Args:
+            backlog: steps of work that waits.
+        """
+        depth = (backlog / max(self._service, 1.0) - SHALLOW_UNTIL) / (DEEP_FROM - SHALLOW_UNTIL)
+        depth = min(max(depth, 0.0), 1.0) if self._deepens else 0.0
+        self._depth_step = follow(self._depth_step, DEPTH_STEPS * depth, SLACK)
+        depth = self._depth_step / DEPTH_STEPS
+        strain = STRAIN_STEPS * self.strain * (1.0 - depth)  # nobody is spared in a deep queue
+        self._strain_step = follow(self._strain_step, strain, SLACK)
+        strain = self._strain_step / STRAIN_STEPS
+        usual = ABOVE_UNKNOWN + (ABOVE - ABOVE_UNKNOWN) * strain
+        above = usual + (ABOVE_DEEP - usual) * depth
+        rest = BELOW + (BELOW_MORE + ABOVE_MORE) * self._more
+        spared = strain * min(1.0 + SPARED_STRICT * self._less, MOST_SPARED)
+        return above, (rest + usual) / (rest + above), spared
 
 
 class Share:

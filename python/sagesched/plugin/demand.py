@@ -80,11 +80,6 @@ class Demand:
         """Demand as a cost of a request whose output is one token."""
         return CostModel(ANSWER * self.pressure, self.pressure, 1.0)
 
-    @property
-    def spared(self) -> float:
-        """Lengths are not known, so nobody is taken for one of the longest."""
-        return 0.0
-
     def saw(self, mean_length: float, log_demand: float, tail_share: float = 1.0) -> None:
         """A request arrived; its length is not known."""
         self._seen += 1

@@ -52,7 +52,7 @@ class PrefillOrder(QueueOrder):
         priority_sign: int = 0,
     ) -> None:
         self._processed_tokens = processed_tokens
-        anchor = Anchor(dial, 1, mean_of(prior))
+        anchor = Anchor(dial, 1, mean_of(prior), deepens=False)
         super().__init__(prior, cost, dial, priority_sign=priority_sign, anchor=anchor)
 
     def _now(self, step: int) -> float:

@@ -120,7 +120,7 @@ class QueueOrder:
         first_seen = place.seen_by is not self._anchor
         if first_seen:
             share = tail_share(place.distribution.pmf, self._prior_pmf)
-            place.lead = 0.0 if place.opted_out else lead_of(share, self._anchor.spared)
+            place.lead = 0.0 if place.opted_out else lead_of(share)
         place.matched_in_pass = NEVER
         place.hit = prompt if place.parked_at >= 0 or place.prefilled else 0
         place.handle = self._engine.add(
@@ -382,6 +382,7 @@ class QueueOrder:
             self.keys, self._changed = keys, True
             self._engine.set_index_weight(keys.weight)
             self._engine.set_index_band(keys.low, keys.high)
+            self._engine.set_lead_scale(keys.spared)
         average = (keys, self._anchor.centre)
         if self._opted_out and self._average != average:
             self._average = average

@@ -31,6 +31,7 @@ class RunningOrder:
         engine = self._engine
         engine.set_index_weight(keys.weight)
         engine.set_index_band(keys.low, keys.high)
+        engine.set_lead_scale(keys.spared)
         places = [request._sagesched_place for request in running]
         prompts = [len(request.origin_input_ids) for request in running]
         handles = engine.add_batch(

@@ -7,8 +7,9 @@ that waits. So the mean pays for a move in proportion to a request's work, the t
 its chance to be among the longest; what is gained most cheaply is the delay of those that are long,
 but not likely to be the longest. Decision 69.
 
-Where the order takes nothing from the longest, since it does not know them, nothing is given back:
-there a lead would only move long requests before others.
+Where the order takes nothing from the longest, since it does not know them, and where all wait
+long, nothing is given back (``Keys.spared``): there a lead would only move long requests before
+others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 LONGEST = 0.05
 """The share of requests that is the tail."""
 LEAD = 0.5
-"""What is taken off the logarithm of an index of the likeliest; more at a dial below 1."""
+"""What is taken off the logarithm of an index of who is likeliest to be one of the longest."""
 NONE_UNTIL, ALL_FROM = 1.0, 4.0
 """Tail shares between which it grows."""
 STEPS = 8
@@ -43,12 +44,8 @@ def tail_share(pmf: NDArray[np.floating], traffic: NDArray[np.floating]) -> floa
     return math.fsum(pmf[first:].tolist()) / average if average > 0 else 1.0
 
 
-def lead_of(share: float, spared: float = 1.0) -> float:
-    """What a request of that tail share is given back of its way, in units of ``ln(index)``.
-
-    Args:
-        share: as above.
-        spared: how much of it is given in this traffic, see ``Anchor``.
-    """
+def lead_of(share: float) -> float:
+    """What a request of that tail share is given back of its way, in units of ``ln(index)``, where
+    ``Keys.spared`` is 1."""
     part = min(max((share - NONE_UNTIL) / (ALL_FROM - NONE_UNTIL), 0.0), 1.0)
-    return LEAD * round(STEPS * part * spared) / STEPS
+    return LEAD * round(STEPS * part) / STEPS

@@ -63,7 +63,7 @@ class Model:
         if free <= 0:
             return
         if self._order is not None:
-            self._order.rank(self.queue, free, lambda request: 0)
+            self._order.rank(self.queue, free, lambda request: 0, len(self._ends))
         for request in self.queue[:free]:
             heapq.heappush(self._ends, step + request.tokens)
             self._begin(request, step)
