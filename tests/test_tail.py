@@ -99,7 +99,17 @@ def test_nothing_is_given_back_where_nothing_is_taken() -> None:
     order = order_after(UNKNOWN)
     order.rank([], 0, lambda request: 0)
     assert order.keys.spared == 0.0
-    assert lead_in(order, two_point(3000, 3000, 0.0)) == LEAD
+    led, plain = Request("led"), Request("plain")
+    for request in (led, plain):
+        order.enter(request, 0, LengthDistribution(GRID, two_point(600, 600, 0.0)))
+    place, other = place_of(led), place_of(plain)
+    assert place is not None
+    assert other is not None
+    place.lead, other.lead = LEAD, 0.0
+    order.enter(led, 0, None)  # once more, with that lead
+    assert order._engine.key(place.handle) == order._engine.key(other.handle)
+    worst = order.worst_first([led, plain])
+    assert worst[0][0] == worst[1][0]
 
 
 def test_who_opted_out_has_no_lead() -> None:
