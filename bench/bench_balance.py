@@ -44,6 +44,7 @@ from sagesched.replay.tasks import (
 )
 
 SEED_BASE = 300
+HEAR_NOTHING = ("round_robin", "random", "oracle", "oracle_start")
 TITLES = (
     "method", "mean TTFT s", "P99 TTFT s", "x best stock", "gap closed", "mean TTLT s",
     "P99 TTLT s", "hit", "seeds",
@@ -51,8 +52,10 @@ TITLES = (
 ABOUT = """\
 SGLang's own schedulers under fcfs in virtual time, llama-3.1-8b on h100 (a roofline, not
 calibrated), gamma gaps with a coefficient of variation of 4, load 0.95 of the sum of the replicas'
-saturations under fcfs, the first 10 % of the requests not counted. Everything a method hears of a
-replica, reports and ends of requests, is as old as the delay says. `sal` and `shortest_predicted`
+saturations under fcfs, the first 10 % of the requests not counted. The loads that replicas report
+are as old as the delay says; that a request has ended is known at once, as by a router that carries
+the answers, but where the heading says otherwise. `sal:answers=0` never hears of ends, as in
+SGLang's controller of `--dp-size`, and neither do SGLang's methods. `sal` and `shortest_predicted`
 know what the shipped predictor has learned, from an empty history. `oracle` (least true work,
 tokens) and `oracle_start` (the replica that would truly start the request first) know true lengths
 and the present, whatever the delay.
@@ -149,11 +152,15 @@ class Bench:
         return {"saturation": pool, **self._common(case), "seed": seed, "delay": None}
 
     def _key(self, case: Case, seed: int, method: str) -> dict[str, Any]:
-        # These hear nothing.
-        hears = method not in ("round_robin", "random") and not method.startswith("oracle")
-        delay = case.delay_s if hears else None
         common = self._common(case) | {"chooser": _chooser_code(method.startswith("sal"))}
-        return {"method": method, **common, "seed": seed, "delay": delay}
+        heard: dict[str, float | bool | None]
+        if method in HEAR_NOTHING:
+            heard = {"delay": None}
+        elif method in STOCK or method == "sal:answers=0":  # these hear of no ends
+            heard = {"delay": case.delay_s}
+        else:
+            heard = {"delay": case.delay_s, "ends_late": case.cell.ends_late}
+        return {"method": method, **common, "seed": seed, **heard}
 
     def _common(self, case: Case) -> dict[str, Any]:
         return {"cell": _cell(case.cell), "code": self.origin.codes["fcfs"]}
@@ -199,7 +206,7 @@ class Bench:
         for method, rows in found.items():
             chosen = [rows[seed] for seed in sorted(seeds)]
             closed = ""
-            if method in ("sal", "sal-prompt"):
+            if method.startswith("sal"):
                 closed = f"{_closed(p99, best, method, 'oracle')} "
                 closed += f"({_closed(p99, best, method, 'oracle_start')})"
             cells = [
@@ -227,7 +234,7 @@ def _chooser_code(sal: bool) -> str:
 def _cell(cell: Cell) -> dict[str, Any]:
     """What decides a run: not how the cell is called, nor which delays there are."""
     decides = asdict(cell)
-    for name in ("name", "about", "delays_s"):
+    for name in ("name", "about", "delays_s", "ends_late"):
         del decides[name]
     return decides
 

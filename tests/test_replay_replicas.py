@@ -98,11 +98,20 @@ def test_loads_are_seen_late(replay: Any) -> None:
     assert replay(late).sent == (1, 2)  # all it knows is what it sent
 
 
+def test_ends_are_heard_at_once_unless_they_are_late_too(replay: Any) -> None:
+    """The request at replica 0 has ended when the second comes; its report is too old to say so."""
+    requests = [request(0.0, 100, 2, number=0), request(20.0, 4, 2, number=1)]
+    job = Job(requests, cluster=cluster(load_delay_s=100.0), balance=Balance("sal-prompt"))
+    assert replay(job).sent == (2, 0)  # both are empty: the first one
+    late = replace(job, cluster=cluster(load_delay_s=100.0, end_delay_s=100.0))
+    assert replay(late).sent == (1, 1)
+
+
 @pytest.mark.parametrize("name", chooser_names())
 def test_every_chooser_serves_all_and_repeats(name: str, replay: Any) -> None:
     job = Job(
         traffic(60, seed=3, gap_s=1.0),
-        cluster=cluster(load_delay_s=2.0),
+        cluster=cluster(load_delay_s=2.0, end_delay_s=1.0),
         balance=Balance(name),
     )
     first, again = replay(job), replay(job)

@@ -25,6 +25,7 @@ EIGHT = (*SOURCE, "--policies", "fcfs", "--replicas", "8")
     [
         (["--balance", "sal"], ["--balance", "--replicas"]),
         (["--load-delay", "1"], ["--load-delay", "--replicas"]),
+        (["--end-delay", "1"], ["--end-delay", "--replicas"]),
         (["--speeds", "1"], ["--speeds", "--replicas"]),
         (["--replicas", "0"], ["--replicas", "at least 1"]),
         (["--replicas", "2", "--balance", "best"], ["'best'", "sal", "round_robin", "oracle"]),
@@ -35,6 +36,7 @@ EIGHT = (*SOURCE, "--policies", "fcfs", "--replicas", "8")
         (["--replicas", "2", "--balance", "oracle:output=1"], ["--balance", "no constants"]),
         (["--replicas", "2", "--balance", "best:output=1"], ["'best'", "oracle"]),
         (["--replicas", "2", "--load-delay", "-1"], ["--load-delay"]),
+        (["--replicas", "2", "--end-delay", "nan"], ["--end-delay"]),
         (["--replicas", "2", "--speeds", "1,x"], ["--speeds", "'x'"]),
         (["--replicas", "2", "--speeds", "1,1,1"], ["--speeds", "3 values for 2"]),
         (["--replicas", "2", "--pools", "0.5"], ["--pools", "at least 1"]),
@@ -51,12 +53,13 @@ def test_bad_flags_are_refused_with_what_is_valid(
 
 def test_the_plan_of_a_cluster() -> None:
     flags = ["--speeds", "1,0.5", "--pools", "4000,8000,6000", "--load-delay", "0.5"]
+    flags += ["--end-delay", "0.25"]
     plan = make_plan(parsed(*EIGHT, *flags, "--gap-cv", "4", "--balance", "sal,random"), FakeBackend())  # fmt: skip  # noqa: E501
     cluster = plan.scenario.cluster
     assert cluster is not None
     assert cluster.speeds == (1, 0.5) * 4
     assert cluster.pools == (4000, 8000, 6000, 4000, 8000, 6000, 4000, 8000)
-    assert cluster.load_delay_s == 0.5
+    assert (cluster.load_delay_s, cluster.end_delay_s) == (0.5, 0.25)
     assert plan.scenario.workload.arrivals == "gamma:4.0"
     assert plan.baseline == "fcfs, sal"
     assert plan.predictors == {"fcfs, sal": "shipped", "fcfs, random": "none"}

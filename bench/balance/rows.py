@@ -13,7 +13,7 @@ from sagesched.replay.tasks import Scenario
 STOCK = ("round_robin", "total_requests", "total_tokens")
 METHODS = (
     *STOCK, "random", "power_of_two", "cache_aware", "shortest_predicted", "sal-prompt", "sal",
-    "oracle", "oracle_start",
+    "sal:answers=0", "oracle", "oracle_start",
 )  # fmt: skip
 TRACES = {
     "chat": "sharegpt_turns_aibrix.jsonl.gz",
@@ -35,6 +35,7 @@ class Cell:
         slots: most requests that run at once.
         context: longest prompt and output.
         load: as a fraction of the sum of the saturations.
+        ends_late: whether ends of requests are heard as late as reports.
         about: for the heading.
     """
 
@@ -47,6 +48,7 @@ class Cell:
     slots: int = 128
     context: int = 16_384
     load: float = 0.95
+    ends_late: bool = False
     about: str = "8 replicas of 30k/128"
 
     @property
@@ -68,7 +70,9 @@ class Cell:
             StepTimeSpec("llama-3.1-8b", "h100"),
             engine,
             warmup=0.1,
-            cluster=ClusterConfig(self.pools, self.speeds, delay_s),
+            cluster=ClusterConfig(
+                self.pools, self.speeds, delay_s, delay_s if self.ends_late else 0.0
+            ),
         )
 
 
@@ -76,6 +80,10 @@ CELLS = (
     Cell("hetero", "hetero", (0.0, 1.0)),
     Cell("cluster", "cluster", (0.0, 1.0)),
     Cell("chat", "chat", (0.0, 1.0), n=2024),
+    Cell(
+        "chat-late", "chat", (1.0,), n=2024, ends_late=True,
+        about="8 replicas of 30k/128, ends as late as reports",
+    ),
     Cell(
         "mooncake", "mooncake", (0.0, 1.0), n=3000, pools=(400_000,) * 8, slots=256,
         context=131_072, about="8 replicas of 400k/256",

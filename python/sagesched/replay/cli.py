@@ -70,8 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--balance", help="which replica gets a request: names, such as "
         "round_robin,total_requests,total_tokens,sal,oracle (round_robin); constants of a chooser "
         "behind its name: sal:answers=0:output=256")  # fmt: skip
-    add("--load-delay", type=float, metavar="SECONDS", help="how old everything is that the "
-        "choice knows of a replica (0)")  # fmt: skip
+    add("--load-delay", type=float, metavar="SECONDS", help="how old the loads are that replicas "
+        "report (0)")  # fmt: skip
+    add("--end-delay", type=float, metavar="SECONDS", help="how late the choice hears that a "
+        "request has ended (0: it carries the answers)")  # fmt: skip
     add("--gap-cv", type=float, metavar="CV", help="the same as --arrivals gamma:CV")
     add("--speeds", help="of the replicas, such as 1,1,1,0.5; repeated as needed (1)")
     add("--pools", help="KV pools of the replicas, tokens; repeated as needed (--pool)")

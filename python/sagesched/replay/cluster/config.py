@@ -17,7 +17,8 @@ class ClusterConfig:
     Attributes:
         pools: KV pool of each replica, tokens.
         speeds: of each replica: its steps take 1 / speed of the step-time model.
-        load_delay_s: all that the chooser hears of a replica is so old.
+        load_delay_s: the loads that replicas report are so old.
+        end_delay_s: so late the chooser hears of ends: at once where it carries the answers.
         seed: of choosers that draw at random.
 
     Raises:
@@ -27,6 +28,7 @@ class ClusterConfig:
     pools: tuple[int, ...]
     speeds: tuple[float, ...]
     load_delay_s: float = 0.0
+    end_delay_s: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -34,8 +36,9 @@ class ClusterConfig:
             raise ValueError("ClusterConfig: needs a pool and a speed for each replica")
         if min(self.pools) < 1 or not 0 < min(self.speeds) <= max(self.speeds) < float("inf"):
             raise ValueError("ClusterConfig: pools and speeds must be above 0")
-        if not 0 <= self.load_delay_s < float("inf"):
-            raise ValueError("ClusterConfig: load_delay_s must be at least 0")
+        for name in ("load_delay_s", "end_delay_s"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"ClusterConfig: {name} must be at least 0")
 
     @property
     def replicas(self) -> int:

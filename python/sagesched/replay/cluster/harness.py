@@ -66,7 +66,7 @@ def replay_replicas(
         )
         for part, model in zip(parts, cluster.step_times(step_time), strict=True)
     ]
-    run = ClusterRun(replicas, recorder, cluster.load_delay_s)
+    run = ClusterRun(replicas, recorder, cluster)
     with environment(made, settings or {}):
         return run.go(checked(requests, "trace"), _chooser(run, cluster, balance))
 

@@ -14,7 +14,7 @@ from sagesched.replay.cluster.config import ClusterConfig
 
 MOST_REPLICAS = 64
 
-ONLY_WITH = ("balance", "load_delay", "speeds", "pools")
+ONLY_WITH = ("balance", "load_delay", "end_delay", "speeds", "pools")
 """Flags that say nothing without ``--replicas``."""
 
 
@@ -37,15 +37,21 @@ def cluster_of(given: Mapping[str, Any]) -> tuple[ClusterConfig | None, tuple[st
         )
     names = flags.names("--balance", given["balance"] or "round_robin")
     balances = tuple(_balance(name) for name in names)
-    delay = given["load_delay"] or 0.0
-    if not 0 <= delay < math.inf:
-        raise ValueError(f"--load-delay must be at least 0 seconds, got {delay:g}")
+    load_delay, end_delay = _delay("load_delay", given), _delay("end_delay", given)
     pools = _each("pools", given["pools"], count, given["pool"])
     speeds = _each("speeds", given["speeds"], count, 1.0)
     if any(pool < 1 for pool in pools):
         raise ValueError("--pools: each must be at least 1 token")
     whole = tuple(int(pool) for pool in pools)
-    return ClusterConfig(whole, speeds, delay), balances
+    return ClusterConfig(whole, speeds, load_delay, end_delay), balances
+
+
+def _delay(name: str, given: Mapping[str, Any]) -> float:
+    delay = given[name] or 0.0
+    if not 0 <= delay < math.inf:
+        flag = name.replace("_", "-")
+        raise ValueError(f"--{flag} must be at least 0 seconds, got {delay:g}")
+    return delay
 
 
 def _balance(spec: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from sagesched.balance import Chooser, Query, ReplicaLoad
 from sagesched.lengths import LengthDistribution
 from sagesched.replay.clock import REAL_PERF_COUNTER, VirtualClock
+from sagesched.replay.cluster.config import ClusterConfig
 from sagesched.replay.cluster.replica import ReplicaRun
 from sagesched.replay.recorder import Recorder
 from sagesched.replay.result import RunResult
@@ -45,19 +46,19 @@ class ClusterRun:
     Args:
         replicas: idle.
         recorder: theirs.
-        delay_s: what the chooser hears of replicas is so old.
+        config: how late the chooser hears of loads and of ends.
     """
 
     def __init__(
         self,
         replicas: Sequence[ReplicaRun],
         recorder: Recorder,
-        delay_s: float,
+        config: ClusterConfig,
     ) -> None:
         self.replicas = replicas
         self.coming: TraceRequest | None = None
         self._recorder = recorder
-        self._delay_s = delay_s
+        self._config = config
         self._loads: list[deque[tuple[float, ReplicaLoad]]] = [deque() for _ in replicas]
         self._ends: list[tuple[float, int]] = []
         self._reports = 0
@@ -113,7 +114,7 @@ class ClusterRun:
         return not one.sleeps()
 
     def _send(self, request: TraceRequest, due: float, chooser: Chooser) -> None:
-        self._tell(chooser, due - self._delay_s)
+        self._tell(chooser, due)
         number = self._recorder.arrived(request)
         predicted = self.replicas[0].predict(number, request)
         query = _query(number, request, predicted)
@@ -121,13 +122,13 @@ class ClusterRun:
         chooser.sent(index, query)
         self.replicas[index].send(number, request, predicted)
 
-    def _tell(self, chooser: Chooser, until: float) -> None:
-        """What replicas had reported and answered by then."""
-        while self._ends and self._ends[0][0] <= until:
+    def _tell(self, chooser: Chooser, now: float) -> None:
+        """What is known by then of replicas' ends and reports."""
+        while self._ends and self._ends[0][0] <= now - self._config.end_delay_s:
             chooser.finished(str(heapq.heappop(self._ends)[1]))
         for index, loads in enumerate(self._loads):
             newest = None
-            while loads and loads[0][0] <= until:
+            while loads and loads[0][0] <= now - self._config.load_delay_s:
                 newest = loads.popleft()[1]
             if newest is not None:
                 chooser.observe(index, newest)
