@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +14,10 @@ from sagesched.balance.books import Books, Sent
 NAMES = ["sal", "sal-prompt", "power_of_two", "cache_aware", "shortest_predicted"]
 
 
-def report(count: int, sequence: int) -> ReplicaLoad:
+def report(count: int, sequence: int, made_s: float | None = None) -> ReplicaLoad:
     """Of a replica with so many requests of 300 tokens."""
-    return ReplicaLoad(count, 0, 0, 300 * count, 30_000, 128, sequence=sequence)
+    used = 300 * count
+    return ReplicaLoad(count, 0, 0, used, 30_000, 128, sequence=sequence, made_s=made_s)
 
 
 def burst(chooser: Chooser, count: int, first: int = 0) -> list[int]:
@@ -133,6 +136,51 @@ def test_without_word_of_ends_two_reports_settle_it() -> None:
     assert chooser.choose(Query("next", 300)) == 1
     chooser.observe(0, report(0, 3))  # they have ended, or are in it
     assert chooser.choose(Query("next", 300)) == 0
+
+
+def test_without_word_of_ends_the_age_of_reports_tells_what_they_contain() -> None:
+    """Reports come often but late: ten of them say nothing of what was sent a second ago."""
+    chooser = make_chooser("sal", 2, answers=False)
+    for index in range(2):
+        chooser.observe(index, report(0, 1, made_s=99.0))
+    for number in range(30):
+        chooser.sent(0, Query(f"old{number}", 300, sent_s=100.0 + 0.01 * number))
+    for sequence in range(2, 12):
+        chooser.observe(0, report(0, sequence, made_s=99.0 + 0.1 * sequence))
+        assert chooser.choose(Query("next", 300, sent_s=101.0)) == 1
+    chooser.observe(0, report(0, 12, made_s=101.0))  # a step that began before may have made it
+    assert chooser.choose(Query("next", 300, sent_s=101.5)) == 1
+    chooser.observe(0, report(0, 13, made_s=101.1))
+    assert chooser.choose(Query("next", 300, sent_s=101.5)) == 0
+
+
+def test_a_clock_that_is_behind_does_not_keep_requests_open_for_ever() -> None:
+    chooser = make_chooser("sal-prompt", 2, answers=False)
+    for number in range(200):
+        chooser.sent(0, Query(f"r{number}", 300, sent_s=1000.0 + number))
+        for index in range(2):
+            chooser.observe(index, report(0, number + 1, made_s=10.0 + number))
+    assert len(chooser._books) <= 31  # type: ignore[attr-defined]
+
+
+def test_without_word_of_ends_none_is_heard() -> None:
+    chooser = make_chooser("sal", 2, answers=False)
+    for number in range(30):
+        chooser.sent(0, Query(f"r{number}", 300))
+        chooser.finished(f"r{number}")
+    assert chooser.choose(Query("next", 300)) == 1
+
+
+def test_without_a_prediction_of_its_own_a_queue_is_taken_for_usual() -> None:
+    """Of 40 short outputs no report has heard; the queue of somebody else's is as short."""
+    chooser = make_chooser("sal", 2)
+    for number in range(200):
+        chooser.sent(number % 2, Query(f"r{number}", 300, expected_output=4.0))
+        chooser.finished(f"r{number}")
+    busy = ReplicaLoad(10, 20, 0, 20_000, 30_000, 128, 1000.0, 10_000.0, 1)
+    chooser.observe(0, busy)
+    chooser.observe(1, replace(busy, waiting=1, used_tokens=26_000))
+    assert chooser.choose(Query("next", 300, expected_output=4.0)) == 0
 
 
 def test_shortest_predicted_knows_that_a_report_still_counts_what_has_ended() -> None:

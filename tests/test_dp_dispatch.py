@@ -155,6 +155,19 @@ def test_requests_go_where_less_is_queued_and_what_was_sent_counts_at_once() -> 
     assert sorted(index for index, _ in stage.sent) == [1, 1, 1, 2, 2, 2]
 
 
+def test_reports_that_come_often_but_late_do_not_hide_what_was_sent() -> None:
+    """A snapshot says when it was made; a request of later is not in it."""
+    stage = Stage(replicas=2)
+    now_s = time.time()
+    stage.report(*(Load(i, now_s - 1.0) for i in range(2)))
+    for i in range(6):
+        stage.dispatch(request(f"old{i}", routed_dp_rank=0))
+    stage.report(*(Load(i, now_s - 0.9) for i in range(2)))
+    stage.report(*(Load(i, now_s - 0.8) for i in range(2)))
+    stage.dispatch(request("next"))
+    assert stage.sent[-1] == (1, "next")
+
+
 def test_a_request_goes_where_its_prefix_is_cached() -> None:
     stage = Stage()
     stage.report(*(Load(i, 1.0) for i in range(3)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -12,6 +13,10 @@ MOST_OPEN = 100_000
 
 MOST_LOOKED = 64
 """Requests that are looked at one by one, so that a choice takes bounded time."""
+
+MOST_LATE_S = 30.0
+"""A request that was sent so long before the newest one counts no more, whatever reports say of
+their age: clocks of machines may disagree."""
 
 SHARED_FOR = 20
 """Reports for which a replica is taken for shared with others after one that shows it."""
@@ -27,6 +32,7 @@ class Sent:
         prompt: prompt tokens.
         output: predicted output, tokens; NaN unknown.
         epoch: reports of the replica that had been seen when it was sent.
+        sent_s: when that was, on the clock of reports; NaN unknown.
     """
 
     index: int
@@ -34,6 +40,7 @@ class Sent:
     prompt: int
     output: float
     epoch: int
+    sent_s: float = math.nan
 
 
 @dataclass(slots=True)
@@ -43,6 +50,7 @@ class Account:
     Attributes:
         load: its latest report; None before the first.
         epoch: reports seen.
+        made_before_s: when the report before the latest one was made; NaN unknown.
         open: requests that have not ended, oldest first.
         prompt: prompt tokens of the open ones.
         output: predicted output tokens of those that have a prediction.
@@ -56,6 +64,7 @@ class Account:
 
     load: ReplicaLoad | None = None
     epoch: int = 0
+    made_before_s: float = math.nan
     ended: int = 0
     open_then: int = 0
     foreign: int = 0
@@ -93,6 +102,8 @@ class Account:
         counted = load.running + load.waiting
         self.foreign = max(0, counted - len(self.open) - self.ended)
         self.shared = SHARED_FOR if self.foreign else max(0, self.shared - 1)
+        before = self.load.made_s if self.load is not None else None
+        self.made_before_s = math.nan if before is None else before
         self.load = load
         self.epoch += 1
         self.open_then, self.ended = len(self.open), 0
@@ -104,8 +115,7 @@ class Account:
         late as reports, all open requests that it does not count were sent since; where they are
         known at once, it is the net change. If lately some of those it counts were of somebody
         else, it contains no more of the open ones than were open when it came. Without word of
-        ends the requests sent since the report before the latest one count, as it may be on its
-        way when they are.
+        ends whatever is open counts, see `contains`.
         """
         if self.load is None or not answers:
             return len(self.open)
@@ -113,6 +123,19 @@ class Account:
         if self.shared:
             contained = min(contained, self.open_then)
         return max(0, len(self.open) - contained)
+
+    def contains(self, entry: Sent, newest_s: float) -> bool:
+        """Without word of ends: whether the latest report contains it, if it has not ended.
+
+        It does if the report before was made after it was sent: a report does not contain what
+        comes while its step runs. Where either time is unknown, if the report before came after it
+        was sent: what is on its way then is missed.
+        """
+        if newest_s - entry.sent_s > MOST_LATE_S:
+            return True
+        if self.made_before_s == self.made_before_s and entry.sent_s == entry.sent_s:
+            return entry.sent_s <= self.made_before_s
+        return entry.epoch < self.epoch - 1
 
     def others(self, answers: bool) -> int:
         """How many that the report counts were sent by somebody else, at least."""
@@ -134,13 +157,14 @@ class Books:
 
     Args:
         answers: whether the caller says `finished`. If not, a request is open until the second
-            report after it was sent.
+            report that was made after it was sent.
     """
 
     def __init__(self, answers: bool = True) -> None:
         self.answers = answers
         self.accounts: list[Account] = []
         self._where: dict[str, int] = {}
+        self._newest_s = -math.inf
 
     def __len__(self) -> int:
         return len(self._where)
@@ -151,6 +175,8 @@ class Books:
             self.accounts[before].leave(key, moved=True)
         account = self.accounts[index]
         entry.epoch = account.epoch
+        if entry.sent_s > self._newest_s:
+            self._newest_s = entry.sent_s
         account.enter(key, entry)
         self._where[key] = index
         if len(account.open) > MOST_OPEN:
@@ -174,7 +200,7 @@ class Books:
         if not self.answers:
             while account.open:
                 key, entry = next(iter(account.open.items()))
-                if entry.epoch >= account.epoch - 1:
+                if not account.contains(entry, self._newest_s):
                     break
                 self.finished(key)
         return True

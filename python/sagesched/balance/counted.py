@@ -20,7 +20,7 @@ class Counted(Chooser):
 
     Args:
         replicas: how many there are.
-        answers: whether the caller says `finished`.
+        answers: whether the caller says `finished`; if not, it is not listened to.
     """
 
     def __init__(self, replicas: int, *, answers: bool = True) -> None:
@@ -33,7 +33,8 @@ class Counted(Chooser):
 
     def finished(self, key: str) -> None:
         """Out of the books."""
-        self._books.finished(key)
+        if self._books.answers:
+            self._books.finished(key)
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Into the books."""
@@ -44,7 +45,9 @@ class Counted(Chooser):
         self._books.reset(index)
 
     def _entry(self, index: int, query: Query) -> Sent:
-        return Sent(index, query.prompt_tokens, query.prompt_tokens, output_of(query), 0)
+        tokens = query.prompt_tokens
+        sent_s = math.nan if query.sent_s is None else query.sent_s
+        return Sent(index, tokens, tokens, output_of(query), 0, sent_s)
 
     def _requests(self, index: int) -> int:
         """Running, waiting and on their way."""

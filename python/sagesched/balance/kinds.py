@@ -24,6 +24,7 @@ class ReplicaLoad:
         release_per_s: KV tokens that ending requests freed lately, per second; 0 unknown.
         prefill_per_s: prompt tokens computed per second of prefill; 0 unknown.
         sequence: larger is newer; an older one, or the same again, is ignored.
+        made_s: when it was made, on the clock of ``Query.sent_s``; None unknown.
     """
 
     running: int
@@ -35,6 +36,7 @@ class ReplicaLoad:
     release_per_s: float = 0.0
     prefill_per_s: float = 0.0
     sequence: int = 0
+    made_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Query:
         prefix: its token ids, or its bytes; what the approximate prefix table compares.
         expected_output: predicted mean output length, tokens; None unknown.
         high_output: about the 0.9 quantile of it, tokens; None unknown.
+        sent_s: when it is sent, on the clock of ``ReplicaLoad.made_s``; None unknown. Only a
+            chooser that does not hear of ends (``answers=False``) looks at the two.
     """
 
     key: str
@@ -54,3 +58,4 @@ class Query:
     prefix: Sequence[int] | bytes = b""
     expected_output: float | None = None
     high_output: float | None = None
+    sent_s: float | None = None

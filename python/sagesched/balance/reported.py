@@ -54,6 +54,7 @@ class LoadReader:
             release_per_s=self._release_per_s,
             prefill_per_s=self._prefill_per_s,
             sequence=self._sequence,
+            made_s=total["timestamp"] or None,
         )
 
     def _learn_rates(self, now: dict[str, float]) -> None:

@@ -24,7 +24,8 @@ class SalConstants:
     """What measurement chose; all can be given to `make_chooser`.
 
     Attributes:
-        output: tokens a request is taken to hold beside its prompt where no length is predicted.
+        output: tokens a request is taken to hold beside its prompt where no length is predicted, or
+            few have been.
         prefill_per_s: prompt tokens a second where a replica does not report it.
         release_share: share of the KV pool freed a second where a replica does not report it.
         blend: weight of a new report in the smoothed rates, above 0 and up to 1.
@@ -69,6 +70,9 @@ before it; seconds per uncached token of its prompt; tokens beyond the memory be
 some is free; seconds that freeing a token takes; seconds until a slot is free; seconds that a token
 it will hold counts for as fullness."""
 
+USUAL = 0.02
+"""Weight of a prediction in their running mean."""
+
 UNREPORTED_S = 0.01
 """What a request counts for that was sent to a replica which has reported nothing yet."""
 
@@ -104,6 +108,7 @@ class Sal(Prefixed):
     ) -> None:
         self.constants = constants or SalConstants()
         self._predicted = predicted
+        self._usual_output = self.constants.output
         self._rates: list[Rates] = []
         self._estimates: list[Estimate | None] = []
         super().__init__(replicas, answers=answers, tree_blocks=self.constants.tree_blocks)
@@ -136,7 +141,7 @@ class Sal(Prefixed):
 
     def finished(self, key: str) -> None:
         """Out of the books."""
-        entry = self._books.finished(key)
+        entry = self._books.finished(key) if self._books.answers else None
         if entry is not None:
             self._estimates[entry.index] = None
 
@@ -177,10 +182,10 @@ class Sal(Prefixed):
         return base_s, token_s, held - capacity, release_s, slots_s, fullness_s
 
     def _output_of(self, account: Account) -> float:
-        """Mean of the open requests of a replica."""
-        if not account.predicted:
-            return self.constants.output
-        return account.output / account.predicted
+        """Mean of the open requests of a replica, or of late anywhere."""
+        if account.predicted:
+            return account.output / account.predicted
+        return self._usual_output
 
     def _own_output(self, query: Query) -> float:
         expected = output_of(query)
@@ -190,6 +195,8 @@ class Sal(Prefixed):
         entry = super()._entry(index, query)
         if not self._predicted:
             entry.output = float("nan")
+        elif entry.output == entry.output:
+            self._usual_output += USUAL * (entry.output - self._usual_output)
         return entry
 
     def _added(self, index: int) -> None:

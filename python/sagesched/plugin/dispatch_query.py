@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from sagesched.plugin import fallback, wire
 
 
 def query_of(request: Any, reads_predictions: bool) -> Query:
-    """Its length, its token ids and, where it carries one, its predicted output.
+    """Its length, its token ids, the time and, where it carries one, its predicted output.
 
     A prediction that cannot be read is counted, and the request is one without.
     """
@@ -23,7 +24,7 @@ def query_of(request: Any, reads_predictions: bool) -> Query:
         except Exception as error:
             fallback.report("balance-prediction", error)
     ids: Sequence[int] = request.input_ids if request.input_ids is not None else ()
-    return Query(str(request.rid), prompt_tokens(request), ids, expected)
+    return Query(str(request.rid), prompt_tokens(request), ids, expected, sent_s=time.time())
 
 
 def prompt_tokens(request: Any) -> int:

@@ -103,6 +103,7 @@ class ReplicaRun(Run):
             release_per_s=self._release_per_s(),
             prefill_per_s=self._prefill_tokens / self._prefill_s if self._prefill_s else 0.0,
             sequence=sequence,
+            made_s=self.clock.now,
         )
 
     def _release_per_s(self) -> float:

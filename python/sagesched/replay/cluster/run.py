@@ -117,7 +117,7 @@ class ClusterRun:
         self._tell(chooser, due)
         number = self._recorder.arrived(request)
         predicted = self.replicas[0].predict(number, request)
-        query = _query(number, request, predicted)
+        query = _query(number, request, predicted, due)
         index = chooser.choose(query)
         chooser.sent(index, query)
         self.replicas[index].send(number, request, predicted)
@@ -164,11 +164,14 @@ class ClusterRun:
         return replace(result, sent=tuple(one.requests for one in self.replicas))
 
 
-def _query(number: int, request: TraceRequest, predicted: LengthDistribution | None) -> Query:
+def _query(
+    number: int, request: TraceRequest, predicted: LengthDistribution | None, sent_s: float
+) -> Query:
     return Query(
         key=str(number),
         prompt_tokens=len(request.prompt),
         prefix=request.prompt,
         expected_output=None if predicted is None else predicted.mean(),
         high_output=None if predicted is None else predicted.quantile(HIGH),
+        sent_s=sent_s,
     )
