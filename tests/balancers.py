@@ -61,25 +61,32 @@ class RayCluster:
     """``ray_cluster.py`` in a process of its own, as a context manager."""
 
     def __init__(self, replicas: int) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.replicas = replicas
+
+    def __enter__(self) -> RayCluster:
+        try:
+            self._start()
+        except AssertionError:  # its own processes were not ready in time
+            self._start()
+        limits = httpx.Limits(max_connections=100)
+        self.client = httpx.Client(
+            base_url=self.url, timeout=PATIENT, trust_env=False, limits=limits
+        )
+        return self
+
+    def _start(self) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.ray_cluster", str(self.port), str(replicas)],
+            [sys.executable, "-m", "tests.ray_cluster", str(port), str(self.replicas)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             env={**os.environ, **PATIENT_RAY, "PYTHONPATH": path},
         )
-
-    def __enter__(self) -> RayCluster:
         self._wait()
-        limits = httpx.Limits(max_connections=100)
-        self.client = httpx.Client(
-            base_url=self.url, timeout=PATIENT, trust_env=False, limits=limits
-        )
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.client.close()

@@ -23,7 +23,7 @@ from .serving import start_server
 EOS = 2
 
 needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'ray[serve]'"
+    importlib.util.find_spec("ray") is None, reason="run by scripts/test-ray"
 )
 needs_smg = pytest.mark.skipif(not SMG.exists(), reason="smg is not installed: pip install smg")
 
