@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin.hits import LOOK_UPS_PER_PASS
 from sagesched.plugin.order import (
     MAX_PLACES,
-    PREFIX_LOOKUPS_PER_PASS,
     QueueOrder,
     stock_order,
 )
@@ -126,10 +126,10 @@ def test_uncached_prefill_counts_and_lookups_are_bounded() -> None:
         return 90 if request.name == "r1" else 0
 
     order.rank(queue, 30, lookup)
-    assert len(asked) == PREFIX_LOOKUPS_PER_PASS
+    assert len(asked) == LOOK_UPS_PER_PASS
     assert queue[0].name == "r1"
     order.rank(queue, 30, lookup)
-    assert len(asked) == 2 * PREFIX_LOOKUPS_PER_PASS
+    assert len(asked) == 2 * LOOK_UPS_PER_PASS
     assert len(set(asked)) == len(asked), "a fresh hit was looked up again"
 
 

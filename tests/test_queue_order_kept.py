@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sagesched.cost import CostModel
+from sagesched.plugin.hits import VALID_PASSES
 from sagesched.plugin.larry import LarryOrder
-from sagesched.plugin.order import MAX_PLACES, PREFIX_VALID_PASSES, QueueOrder
+from sagesched.plugin.order import MAX_PLACES, QueueOrder
 from tests.test_queue_order import PRIOR, Request, fill, make_order, no_prefix, point
 
 PLACES, SPARE = 12, 8
@@ -215,6 +216,6 @@ def test_hits_are_looked_up_again_where_nothing_else_happens() -> None:
         asked.append(request.name)
         return 0
 
-    for _ in range(2 * PREFIX_VALID_PASSES):
+    for _ in range(2 * VALID_PASSES):
         order.rank(queue, PLACES, lookup, spare=SPARE)
     assert sorted(asked) == sorted(2 * [f"r{number}" for number in range(4)])

@@ -108,7 +108,7 @@ class LarryOrder(QueueOrder):
                 if place.opted_out:
                     opted_out.append(place.handle)
         if opted_out:
-            self._level(opted_out, self.keys)
+            self._opted_out.level(self.keys, self._anchor.centre, opted_out)
         return changed
 
     def _now(self, step: int) -> float:
@@ -132,5 +132,6 @@ class LarryOrder(QueueOrder):
             self._changed, self._costs_settled = True, False
         elif not self._costs_settled:  # a slice a pass has it since; who opted out is to stay level
             self._costs_settled = not self._engine.pending
-            self._level(list(self._opted_out), keys)
+            self._opted_out.level(keys, self._anchor.centre)
+            self._changed = True
         return keys

@@ -23,14 +23,14 @@ import numpy as np
 from sagesched.cost import CostModel
 from sagesched.gittins import RankEngine, move_to_front
 from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin import hits
 from sagesched.plugin.anchor import Anchor, KeyMaker, Keys
+from sagesched.plugin.opted_out import OptedOut
 from sagesched.plugin.place import NEVER, Place, arrival_order, mean_of, place_of
 from sagesched.plugin.running import RunningOrder
 from sagesched.plugin.tail import lead_of, tail_share
 
 MAX_PLACES = 128  # ordered per pass; work per pass must not grow with the engine's slots
-PREFIX_LOOKUPS_PER_PASS = 2
-PREFIX_VALID_PASSES = 32
 LAST = 2**62
 """Priorities beyond are one class."""
 AT_ONCE = 1e15
@@ -77,8 +77,7 @@ class QueueOrder:
         self._chosen_in = 0  # the pass in which it was
         self._prior_pmf = prior.pmf.astype(np.float64)
         self._anchor: KeyMaker = anchor or Anchor(dial, slots, mean_of(prior))
-        self._average: tuple[Keys, float] | None = None  # what those who opted out were ranked with
-        self._opted_out: dict[int, Any] = {}  # handle -> request, of those
+        self._opted_out = OptedOut(self._engine)
         self._backlog = 0  # tokens that the waiting requests are predicted to need
         self._priority_sign = priority_sign
         self._sequence = 0
@@ -140,8 +139,7 @@ class QueueOrder:
             log_index = self._engine.log_index(place.handle)
             self._anchor.saw(self._service(place, prompt), log_index, share)
         if place.opted_out:
-            self._opted_out[place.handle] = request
-            self._level([place.handle], self.keys)
+            self._opted_out.enter(place.handle, request, self.keys, self._anchor.centre)
         if place.overdue and place.parked_at >= 0:  # another order had it in a hurry
             self.hurry(request)
         self._changed = self._changed or self._is_before_front_ends(place)
@@ -228,7 +226,7 @@ class QueueOrder:
         return (
             not self._changed
             and len(self._front) >= min(needed, len(queue))
-            and self._pass - self._chosen_in < PREFIX_VALID_PASSES
+            and self._pass - self._chosen_in < hits.VALID_PASSES
             and not self._engine.pending
             and queue[: len(self._front)] == self._front
         )
@@ -245,7 +243,7 @@ class QueueOrder:
         self.settle(queue)
         self._follow()
         self._front, self._changed = queue[:MAX_PLACES], True
-        best = self._best(PREFIX_LOOKUPS_PER_PASS)
+        best = self._best(hits.LOOK_UPS_PER_PASS)
         if self._look_up_prefixes(best, cached_prefix):
             best = self._best(1)
         return best[0] if best else None
@@ -313,31 +311,14 @@ class QueueOrder:
 
     def _look_up_prefixes(self, best: list[Any], cached_prefix: Callable[[Any], int]) -> bool:
         """Bring a few of the hits up to date; returns whether one was another."""
-        stale = []
-        for request in best:
-            place: Place = request._sagesched_place
-            if self._pass - place.matched_in_pass >= PREFIX_VALID_PASSES and not place.opted_out:
-                place.matched_in_pass = self._pass
-                stale.append(request)
-                if len(stale) == PREFIX_LOOKUPS_PER_PASS:
-                    break
+        stale = hits.due(best, self._pass)
         return bool(stale) and self._match(stale, cached_prefix)
 
     def _match(self, requests: list[Any], cached_prefix: Callable[[Any], int]) -> bool:
         """Rank by the radix-cache hits of now; returns whether one was another."""
-        handles, hits = [], []
-        for request in requests:
-            place: Place = request._sagesched_place
-            # After a retraction what was produced is prefilled again: it comes off the hit.
-            hit = max(0, cached_prefix(request) - self._size(request)[0])
-            if hit != place.hit:
-                place.hit = hit
-                handles.append(place.handle)
-                hits.append(hit)
-        if handles:
-            self._engine.set_cached_prefix(handles, hits)
-            self._changed = True
-        return bool(handles)
+        changed = hits.look_up(self._engine, requests, cached_prefix, self._size)
+        self._changed = self._changed or changed
+        return changed
 
     def _leave(self, requests: list[Any]) -> None:
         """Forget those of the requests that are here; no request may be named twice."""
@@ -348,7 +329,7 @@ class QueueOrder:
                 gone.append(place.handle)
         self._engine.remove(gone)
         for handle in gone:
-            self._opted_out.pop(handle, None)
+            self._opted_out.leave(handle)
             place = self._requests.pop(handle)._sagesched_place
             place.handle, place.parked_at = -1, -1.0
             self._backlog -= place.backlog
@@ -383,27 +364,9 @@ class QueueOrder:
             self._engine.set_index_weight(keys.weight)
             self._engine.set_index_band(keys.low, keys.high)
             self._engine.set_lead_scale(keys.spared)
-        average = (keys, self._anchor.centre)
-        if self._opted_out and self._average != average:
-            self._average = average
-            self._level(list(self._opted_out), keys)
+        if self._opted_out.follow(keys, self._anchor.centre):
+            self._changed = True
         return keys
-
-    def _level(self, handles: list[int], keys: Keys) -> None:
-        """Rank who opted out as if ``ln(index)`` were the mean of the traffic: by a boost.
-
-        Rounding must not decide between two of them that came in one step: far less than a step
-        is added by their numbers.
-        """
-        centre = min(max(self._anchor.centre, keys.low), keys.high)
-        weight = 1.0 if math.isinf(keys.weight) else keys.weight
-        boosts = []
-        for handle in handles:
-            moved = min(max(self._engine.log_index(handle), keys.low), keys.high)
-            number = self._opted_out[handle]._sagesched_place.sequence if weight else 0
-            boosts.append(weight * (centre - moved) + number % 4096 * 2.0**-20)
-        self._engine.set_boost(handles, boosts)
-        self._changed = True
 
 
 def stock_order(queue: list[Any]) -> None:
