@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,8 @@ class RayCluster:
         try:
             self._start()
         except AssertionError:  # its own processes were not ready in time
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
             self._start()
         limits = httpx.Limits(max_connections=100)
         self.client = httpx.Client(
@@ -85,6 +88,7 @@ class RayCluster:
             stderr=subprocess.DEVNULL,
             text=True,
             env={**os.environ, **PATIENT_RAY, "PYTHONPATH": path},
+            start_new_session=True,
         )
         self._wait()
 

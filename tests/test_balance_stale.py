@@ -163,8 +163,38 @@ def test_a_clock_that_is_behind_does_not_keep_requests_open_for_ever() -> None:
     assert len(chooser._books) <= 31  # type: ignore[attr-defined]
 
 
-def test_without_word_of_ends_none_is_heard() -> None:
-    chooser = make_chooser("sal", 2, answers=False)
+@pytest.mark.parametrize("clock_s", [-3600.0, -20.0, 3600.0, float("inf"), float("nan")])
+def test_a_clock_that_is_set_does_no_lasting_harm(clock_s: float) -> None:
+    """Both sides' clock jumps: a minute later what was sent counts as before."""
+    chooser = make_chooser("sal-prompt", 2, answers=False)
+    sent = [0, 0]
+    for number in range(1200):
+        jumped_s = 0.0 if number < 100 else clock_s if number < 101 or abs(clock_s) < 1e9 else 0.0
+        now_s = 10_000.0 + 0.1 * number + jumped_s
+        query = Query(f"r{number}", 300, sent_s=now_s)
+        index = chooser.choose(query)
+        chooser.sent(index, query)
+        sent[index] += number >= 800
+        for each in range(2):
+            chooser.observe(each, report(4, number, made_s=now_s))
+    assert abs(sent[0] - sent[1]) <= 40
+    assert len(chooser._books) < 20  # type: ignore[attr-defined]
+
+
+def test_reports_whose_clock_is_ahead_hide_no_burst() -> None:
+    chooser = make_chooser("sal-prompt", 2, answers=False)
+    for sequence in range(1, 3):
+        for index in range(2):
+            chooser.observe(index, report(0, sequence, made_s=110.0 + sequence))
+    for number in range(20):
+        chooser.sent(0, Query(f"r{number}", 300, sent_s=100.0))
+    chooser.observe(0, report(0, 3, made_s=113.0))
+    assert chooser.choose(Query("next", 300, sent_s=100.1)) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_word_of_ends_none_is_heard(name: str) -> None:
+    chooser = make_chooser(name, 2, answers=False)
     for number in range(30):
         chooser.sent(0, Query(f"r{number}", 300))
         chooser.finished(f"r{number}")

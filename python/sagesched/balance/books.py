@@ -15,8 +15,8 @@ MOST_LOOKED = 64
 """Requests that are looked at one by one, so that a choice takes bounded time."""
 
 MOST_LATE_S = 30.0
-"""A request that was sent so long before the newest one counts no more, whatever reports say of
-their age: clocks of machines may disagree."""
+"""A request that was sent so long before the newest one, or after it, counts no more, whatever
+reports say of their age: clocks may disagree, and be set back."""
 
 SHARED_FOR = 20
 """Reports for which a replica is taken for shared with others after one that shows it."""
@@ -50,7 +50,7 @@ class Account:
     Attributes:
         load: its latest report; None before the first.
         epoch: reports seen.
-        made_before_s: when the report before the latest one was made; NaN unknown.
+        previous_made_s: when the report before the latest one was made; NaN unknown.
         open: requests that have not ended, oldest first.
         prompt: prompt tokens of the open ones.
         output: predicted output tokens of those that have a prediction.
@@ -64,7 +64,7 @@ class Account:
 
     load: ReplicaLoad | None = None
     epoch: int = 0
-    made_before_s: float = math.nan
+    previous_made_s: float = math.nan
     ended: int = 0
     open_then: int = 0
     foreign: int = 0
@@ -103,7 +103,7 @@ class Account:
         self.foreign = max(0, counted - len(self.open) - self.ended)
         self.shared = SHARED_FOR if self.foreign else max(0, self.shared - 1)
         before = self.load.made_s if self.load is not None else None
-        self.made_before_s = math.nan if before is None else before
+        self.previous_made_s = math.nan if before is None else before
         self.load = load
         self.epoch += 1
         self.open_then, self.ended = len(self.open), 0
@@ -127,15 +127,14 @@ class Account:
     def contains(self, entry: Sent, newest_s: float) -> bool:
         """Without word of ends: whether the latest report contains it, if it has not ended.
 
-        It does if the report before was made after it was sent: a report does not contain what
-        comes while its step runs. Where either time is unknown, if the report before came after it
-        was sent: what is on its way then is missed.
+        It does if the report before came and was made after it was sent: a report does not contain
+        what comes while its step runs. Where either time is unknown it is enough that it came; what
+        is on its way then is missed.
         """
-        if newest_s - entry.sent_s > MOST_LATE_S:
+        if abs(newest_s - entry.sent_s) > MOST_LATE_S:
             return True
-        if self.made_before_s == self.made_before_s and entry.sent_s == entry.sent_s:
-            return entry.sent_s <= self.made_before_s
-        return entry.epoch < self.epoch - 1
+        came = entry.epoch < self.epoch - 1
+        return came and not self.previous_made_s < entry.sent_s  # NaN is not less
 
     def others(self, answers: bool) -> int:
         """How many that the report counts were sent by somebody else, at least."""
@@ -156,8 +155,8 @@ class Books:
     """The accounts of all replicas.
 
     Args:
-        answers: whether the caller says `finished`. If not, a request is open until the second
-            report that was made after it was sent.
+        answers: whether the caller says `finished`. If not, it is not listened to, and a request is
+            open until the second report that was made after it was sent.
     """
 
     def __init__(self, answers: bool = True) -> None:
@@ -175,19 +174,22 @@ class Books:
             self.accounts[before].leave(key, moved=True)
         account = self.accounts[index]
         entry.epoch = account.epoch
-        if entry.sent_s > self._newest_s:
+        if math.isfinite(entry.sent_s):
             self._newest_s = entry.sent_s
         account.enter(key, entry)
         self._where[key] = index
         if len(account.open) > MOST_OPEN:
-            self.finished(next(iter(account.open)))
+            self._close(next(iter(account.open)))
 
     def where(self, key: str) -> int | None:
         """The replica at which it is open."""
         return self._where.get(key)
 
     def finished(self, key: str) -> Sent | None:
-        """It is no longer open; returns what it was."""
+        """It has ended; returns what it was. Not listened to without ``answers``."""
+        return self._close(key) if self.answers else None
+
+    def _close(self, key: str) -> Sent | None:
         index = self._where.pop(key, None)
         return None if index is None else self.accounts[index].leave(key)
 
@@ -202,7 +204,7 @@ class Books:
                 key, entry = next(iter(account.open.items()))
                 if not account.contains(entry, self._newest_s):
                     break
-                self.finished(key)
+                self._close(key)
         return True
 
     def reset(self, index: int) -> None:

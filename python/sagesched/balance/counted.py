@@ -20,7 +20,7 @@ class Counted(Chooser):
 
     Args:
         replicas: how many there are.
-        answers: whether the caller says `finished`; if not, it is not listened to.
+        answers: whether the caller says `finished`.
     """
 
     def __init__(self, replicas: int, *, answers: bool = True) -> None:
@@ -33,8 +33,7 @@ class Counted(Chooser):
 
     def finished(self, key: str) -> None:
         """Out of the books."""
-        if self._books.answers:
-            self._books.finished(key)
+        self._books.finished(key)
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Into the books."""

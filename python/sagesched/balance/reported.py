@@ -54,7 +54,7 @@ class LoadReader:
             release_per_s=self._release_per_s,
             prefill_per_s=self._prefill_per_s,
             sequence=self._sequence,
-            made_s=total["timestamp"] or None,
+            made_s=total["made"] or None,
         )
 
     def _learn_rates(self, now: dict[str, float]) -> None:
@@ -94,7 +94,8 @@ def _sum(reports: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     moments = [r.get("decode_moments") for r in reports]  # counted while it decodes
     last = [{"decode_moments": m[-1]} for m in moments if isinstance(m, list) and m]
     total["generated"] = sum(_number(one, "decode_moments") for one in last)
-    total["timestamp"] = max(_number(r, "timestamp", 0.0) for r in reports)
+    made = [_number(r, "timestamp", 0.0) for r in reports]
+    total["timestamp"], total["made"] = max(made), min(made)  # what is sent later is in none
     return total
 
 

@@ -24,8 +24,9 @@ class SalConstants:
     """What measurement chose; all can be given to `make_chooser`.
 
     Attributes:
-        output: tokens a request is taken to hold beside its prompt where no length is predicted, or
-            few have been.
+        output: tokens a request is taken to hold beside its prompt where no length is predicted.
+            In a queue of unknown lengths each counts the running mean of predictions, which begins
+            here.
         prefill_per_s: prompt tokens a second where a replica does not report it.
         release_share: share of the KV pool freed a second where a replica does not report it.
         blend: weight of a new report in the smoothed rates, above 0 and up to 1.
@@ -68,9 +69,10 @@ Estimate = tuple[float, float, float, float, float, float]
 """Of one replica what does not depend on the request, kept until something changes there: seconds
 before it; seconds per uncached token of its prompt; tokens beyond the memory before it, negative if
 some is free; seconds that freeing a token takes; seconds until a slot is free; seconds that a token
-it will hold counts for as fullness."""
+it will hold counts for as fullness. The mean of predictions that it takes for a queue of unknown
+outputs is of when it was made."""
 
-USUAL = 0.02
+OUTPUT_BLEND = 0.02
 """Weight of a prediction in their running mean."""
 
 UNREPORTED_S = 0.01
@@ -141,7 +143,7 @@ class Sal(Prefixed):
 
     def finished(self, key: str) -> None:
         """Out of the books."""
-        entry = self._books.finished(key) if self._books.answers else None
+        entry = self._books.finished(key)
         if entry is not None:
             self._estimates[entry.index] = None
 
@@ -196,7 +198,7 @@ class Sal(Prefixed):
         if not self._predicted:
             entry.output = float("nan")
         elif entry.output == entry.output:
-            self._usual_output += USUAL * (entry.output - self._usual_output)
+            self._usual_output += OUTPUT_BLEND * (entry.output - self._usual_output)
         return entry
 
     def _added(self, index: int) -> None:
