@@ -202,7 +202,7 @@ def test_without_word_of_ends_none_is_heard(name: str) -> None:
 
 
 def test_without_a_prediction_of_its_own_a_queue_is_taken_for_usual() -> None:
-    """Of 40 short outputs no report has heard; the queue of somebody else's is as short."""
+    """All outputs were short lately: so are those that somebody else has queued there."""
     chooser = make_chooser("sal", 2)
     for number in range(200):
         chooser.sent(number % 2, Query(f"r{number}", 300, expected_output=4.0))
