@@ -127,11 +127,14 @@ PUBLISHED = others(
 )  # fmt: skip
 
 LAW_LINES = (FCFS, *DIALS, *MORE_DIALS, *KNOWLEDGE, *TOLD[1:], *PARTS, *PUBLISHED, *YARDSTICKS)
-SHORT = (FCFS, DIALS[0], KNOWLEDGE[0], *others("prompt-only", "oracle-sjf", CLAIRVOYANT))
+SHORT = (
+    FCFS, DIALS[0], *KNOWLEDGE[::2], *others("prompt-only", "oracle-sjf", CLAIRVOYANT)
+)  # fmt: skip
 SENSITIVE = (*SHORT[:2], *DIALS[1:], *SHORT[2:])
 SHIPPED = (
     FCFS,
     *(replace(line, predictor="shipped") for line in DIALS),
+    KNOWLEDGE[-1],
     *others("lpm", "prompt-only", "mean", "oracle-sjf", CLAIRVOYANT, predictor="shipped"),
 )
 
