@@ -10,102 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sagesched.balance import Chooser, make_chooser
+from sagesched.balance import Chooser
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import fallback
-from sagesched.plugin.balance_method import require_balance_mode
-from sagesched.plugin.dispatch import Dispatch, Unreachable
 from sagesched.plugin.dispatch_query import is_idle, query_of
 from sagesched.plugin.dispatch_start import is_predicting
-from sagesched.plugin.errors import NotInForceError
 from sagesched.plugin.hooks.balance_dispatch import from_str
 from sagesched.plugin.ledger import MOST_TOLD, UNDER_WAY_S, Ledger
-from sagesched.plugin.pulse import STALLED_S, Pulse
+from sagesched.plugin.pulse import STALLED_S
 from sagesched.plugin.state import GIVE_UP_AFTER
 from sagesched.plugin.wire import PRIVATE_KEY, attach, grid_of_bins, peek
 
-
-def request(rid: str, tokens: int = 100, **more: Any) -> Any:
-    fields = {"rid": rid, "input_ids": list(range(tokens)), "routed_dp_rank": None}
-    return SimpleNamespace(**{**fields, **more})
-
-
-class Load:
-    """What a scheduler reports."""
-
-    queues = None
-
-    def __init__(self, rank: int, timestamp: float, **core: float) -> None:
-        self.dp_rank, self.timestamp = rank, timestamp
-        self.core = {
-            "num_running_reqs": 0,
-            "num_waiting_reqs": 0,
-            "num_waiting_uncached_tokens": 0,
-            "num_used_tokens": 0,
-            "max_total_num_tokens": 10_000,
-            "max_running_requests": 8,
-            "timestamp": timestamp,
-            **core,
-        }
-        self.num_running_reqs = self.core["num_running_reqs"]
-        self.num_waiting_reqs = self.core["num_waiting_reqs"]
-        self.num_waiting_uncached_tokens = self.core["num_waiting_uncached_tokens"]
-        self.num_used_tokens = self.core["num_used_tokens"]
-
-    def to_dict(self, include: set[str]) -> dict[str, float]:
-        assert include == {"core"}
-        return self.core
-
-
-class Stage:
-    """A dispatch of three replicas with all that stands around it; ``sent`` is what they got."""
-
-    def __init__(self, chooser: Chooser | None = None, replicas: int = 3) -> None:
-        self.now_s = 1000.0
-        self.loads: list[Load] = []
-        self.sent: list[tuple[int, str]] = []
-        self.failed: list[str] = []
-        self.unreachable: set[int] = set()
-        self.breaks_on_send: set[int] = set()
-        self.controller = SimpleNamespace(
-            workers=list(range(replicas)),
-            status=[True] * replicas,
-            dp_active=[True] * replicas,
-            dp_budget=SimpleNamespace(
-                total_requests=[0] * replicas,
-                total_tokens=[0] * replicas,
-                update_budget=lambda loads: None,
-            ),
-            load_snapshot_reader=SimpleNamespace(read_all=lambda: self.loads, read=self.read),
-            _refresh_active_workers=lambda: None,
-            dispatching_with_trace=lambda request: self.dispatch(request),
-        )
-        self.ledger = Ledger(replicas, lambda rid, worker: self.failed.append(rid))
-        self.dispatch = Dispatch(
-            self.controller,
-            chooser or make_chooser("sal-prompt", replicas, answers=False),
-            self.ledger,
-            self._send,
-            lambda worker: worker not in self.unreachable,
-            reads_predictions=True,
-            clock=lambda: self.now_s,
-        )
-        self.dispatch.check()
-
-    def read(self, rank: int) -> Load | None:
-        """The last report of one."""
-        return next((load for load in self.loads if load.dp_rank == rank), None)
-
-    def _send(self, worker: int, request: Any) -> None:
-        if worker in self.unreachable | self.breaks_on_send:
-            raise Unreachable
-        self.sent.append((worker, request.rid))
-
-    def report(self, *loads: Load, after_s: float = 1.0) -> None:
-        """Time passes, and these loads are read."""
-        self.now_s += after_s
-        self.loads = list(loads)
-        self.dispatch.turn()
+from .dispatching import Load, Stage, request
 
 
 @dataclass(frozen=True)
@@ -220,32 +136,6 @@ def test_no_number_of_bins_makes_a_grid_endless() -> None:
             grid_of_bins(bins)
 
 
-def test_a_replica_that_stopped_reporting_gets_nothing_until_it_reports_again() -> None:
-    stage = Stage()
-    stage.report(*(Load(i, 1.0) for i in range(3)))
-    for second in range(2, int(STALLED_S) + 4):
-        stage.report(Load(0, second), Load(1, 1.0), Load(2, second))
-    for i in range(4):
-        stage.dispatch(request(f"r{i}"))
-    assert {index for index, _ in stage.sent} == {0, 2}
-    stage.report(*(Load(i, 99.0) for i in range(3)))
-    for i in range(3):
-        stage.dispatch(
-            request(f"again{i}", 5000, input_ids=list(range(i * 10**5, i * 10**5 + 5000)))
-        )
-    assert {index for index, _ in stage.sent[4:]} == {0, 1, 2}
-    assert stage.failed == []
-
-
-def test_where_none_reports_all_get_requests() -> None:
-    stage = Stage()
-    stage.report(*(Load(i, 1.0) for i in range(3)))
-    stage.report(after_s=10 * STALLED_S)
-    for i in range(3):
-        stage.dispatch(request(f"r{i}"))
-    assert len(stage.sent) == 3
-
-
 def test_requests_of_a_replica_that_is_gone_fail_and_no_others() -> None:
     stage = Stage()
     for i in range(9):
@@ -355,29 +245,6 @@ def test_whom_nobody_waits_for_is_not_run_again(every: bool) -> None:
     assert sorted(stage.failed) == (there if every else there[:1])
 
 
-def test_a_replica_that_stalls_keeps_its_cache_and_one_that_is_gone_does_not() -> None:
-    stage = Stage()
-    ids = list(range(640))
-    stage.report(*(Load(i, 1.0) for i in range(3)))
-    stage.dispatch(request("first", input_ids=ids))
-    ((home, _),) = stage.sent
-    for second in range(2, int(STALLED_S) + 4):
-        stage.report(*(Load(i, 1.0 if i == home else second) for i in range(3)))
-    stage.report(*(Load(i, 99.0) for i in range(3)))
-    stage.dispatch(request("again", input_ids=[*ids, 7]))
-    assert stage.sent[-1][0] == home
-
-
-def test_who_reports_rarely_is_not_stalled() -> None:
-    pulse = Pulse(2, 0.0)
-    for now_s in range(4, 40, 4):
-        pulse.heard(0, now_s, now_s)
-        pulse.heard(1, now_s, now_s)
-    pulse.heard(1, 45.0, 45.0)
-    assert pulse.fit(45.0) == [True, True]
-    assert pulse.fit(36.0 + 12.1) == [False, True]
-
-
 def test_a_lost_replica_s_requests_are_told_of_in_portions_the_latest_first() -> None:
     failed: list[str] = []
     book = Ledger(1, lambda rid, worker: failed.append(rid))
@@ -396,14 +263,6 @@ def test_without_any_replica_requests_are_refused() -> None:
     stage.unreachable.update({0, 1, 2})
     stage.dispatch(request("r"))
     assert (stage.sent, stage.failed) == ([], ["r"])
-
-
-def test_who_has_not_yet_connected_is_not_gone() -> None:
-    stage = Stage()
-    stage.dispatch._connected = [False] * 3
-    stage.unreachable.add(0)
-    stage.dispatch.check()
-    assert stage.dispatch.pulse.gone == [False] * 3
 
 
 def test_a_request_may_name_its_replica() -> None:
@@ -491,50 +350,6 @@ def test_a_replica_with_a_request_anywhere_is_not_idle() -> None:
     load = Load(0, 1.0)
     load.queues = SimpleNamespace(grammar=1, paused=0, retracted=0)  # type: ignore[assignment]
     assert not is_idle(load)
-
-
-def test_the_pulse_of_who_is_gone_does_not_come_back() -> None:
-    pulse = Pulse(2, 0.0)
-    pulse.lost(0)
-    pulse.heard(0, 5.0, 5.0)
-    assert pulse.fit(5.0) == [False, True]
-    assert pulse.fit(100.0) == [False, True]
-
-
-ARGS = {
-    "dp_size": 2,
-    "attn_dp_size": 1,
-    "nnodes": 1,
-    "disaggregation_mode": "null",
-    "elastic_ep_backend": None,
-    "grpc_mode": False,
-    "smg_grpc_mode": False,
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"dp_size": 1}, "--dp-size 1"),
-        ({"dp_size": 1, "attn_dp_size": 2}, "DP attention"),
-        ({"nnodes": 2}, "--nnodes"),
-        ({"disaggregation_mode": "prefill"}, "--disaggregation-mode"),
-        ({"elastic_ep_backend": "mooncake"}, "--elastic-ep-backend"),
-        ({"smg_grpc_mode": True}, "--smg-grpc-mode"),
-        ({"use_ray": True}, "--use-ray"),
-    ],
-)
-def test_a_mode_it_cannot_serve_is_refused_by_name(change: dict[str, Any], named: str) -> None:
-    require_balance_mode("sal", SimpleNamespace(**ARGS))
-    with pytest.raises(NotInForceError, match=named):
-        require_balance_mode("sal", SimpleNamespace(**{**ARGS, **change}))
-
-
-@pytest.mark.parametrize("name", ["SGLANG_RUST_SERVER", "SGLANG_LOAD_SNAPSHOT_USE_ZMQ"])
-def test_so_is_an_environment_it_cannot_serve(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "1")
-    with pytest.raises(NotInForceError, match=name):
-        require_balance_mode("sal", SimpleNamespace(**ARGS))
 
 
 def test_only_our_names_are_resolved_to_another_one() -> None:
