@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import le
 from statistics import mean, stdev
 
-from bench.front.rows import DIALS, MORE_DIALS, NO_ANCHOR, PUBLISHED, TOLD, Line, Setting
+from bench.front.rows import DIALS, MORE_DIALS, NO_ANCHOR, PUBLISHED_NAMES, TOLD, Line, Setting
 from sagesched.replay.result import Row
 
 
@@ -22,14 +22,17 @@ def beaten(
 ) -> Iterator[str]:
     """Of each published policy, the position of our dial that is better in mean and tail.
 
-    Who is told true lengths meets ours that are told them, too; all others meet ours that know the
-    laws. Where none is better: the lowest mean without a longer tail, or else the shortest tail.
+    Who is told true lengths meets ours that are told them, too; all others meet ours that know what
+    the setting is of: the laws, or what the shipped predictor has learned. Where none is better:
+    the lowest mean without a longer tail, or else the shortest tail.
     """
     names = ("mean_ttlt_s", "p99_ttlt_s")
     rows = {line: rows_of(setting, line) for line in setting.lines}
-    mine = [line for line in (*DIALS, *MORE_DIALS, NO_ANCHOR) if rows.get(line)]
+    dials = {line.name for line in (*DIALS, *MORE_DIALS, NO_ANCHOR)}
+    main = setting.lines[1].predictor  # a setting's first line of ours knows what the setting is of
+    mine = [line for line in rows if line.name in dials and line.predictor == main and rows[line]]
     for other in setting.lines:
-        if other not in PUBLISHED or not rows[other]:
+        if other.name not in PUBLISHED_NAMES or not rows[other]:
             continue
         told = next(iter(rows[other].values())).predictor == "oracle"
         figures = {}

@@ -13,7 +13,17 @@ from sagesched.replay.tasks import Scenario
 
 STRICT, DEFAULT, LATENCY = 0.75, 1.0, 3.0
 """Positions of the dial."""
-LATENCY_PARKED_S = 10.0
+PARKED_S, LATENCY_PARKED_S = 3.0, 10.0
+"""Longest stall of a stream: SageSched's default, and at latency first."""
+FIELDS = {
+    "mean": "mean_ttlt_s",
+    "P99": "p99_ttlt_s",
+    "mean TTFT": "mean_ttft_s",
+    "P99 TTFT": "p99_ttft_s",
+    "mean TPOT": "mean_tpot_s",
+    "P99 TPOT": "p99_tpot_s",
+}
+"""What a target can be of: ratios to fcfs."""
 CLAIRVOYANT = "oracle-srpt-soft"
 """Its mean is what 100 % of the gap would be."""
 
@@ -46,7 +56,7 @@ class Setting:
         lines: policies, fcfs first.
         n: requests a run.
         wanted: what is to be reached, in words.
-        targets: the same by line: what may be how large, of `front.targets.FIELDS`.
+        targets: the same by line: what may be how large, of `FIELDS`.
         arrivals: how requests arrive; None: Poisson, or as the cell has it.
         fixed_prefill: prefill's fixed cost, so many times as in the linear preset; 0: the roofline.
     """
@@ -125,6 +135,7 @@ PUBLISHED = others(
     "lpm", "hrrn", "prompt-only", "mean", "ssjf", "sagesched-paper", "sagesched-paper-25GB", "ltr",
     "trail", "tie", "uniboost", "larry", "fastserve",
 )  # fmt: skip
+PUBLISHED_NAMES = frozenset(line.name for line in PUBLISHED)
 
 LAW_LINES = (FCFS, *DIALS, *MORE_DIALS, *KNOWLEDGE, *TOLD[1:], *PARTS, *PUBLISHED, *YARDSTICKS)
 SHORT = (
@@ -133,10 +144,16 @@ SHORT = (
 SENSITIVE = (*SHORT[:2], *DIALS[1:], *SHORT[2:])
 SHIPPED = (
     FCFS,
-    *(replace(line, predictor="shipped") for line in DIALS),
+    *(
+        replace(line, predictor="shipped")
+        for line in (*DIALS, *MORE_DIALS[2:5:2], NO_ANCHOR, *PUBLISHED, *YARDSTICKS)
+    ),
     KNOWLEDGE[-1],
-    *others("lpm", "prompt-only", "mean", "oracle-sjf", CLAIRVOYANT, predictor="shipped"),
 )
+
+
+CALM = tuple((name, 1.01) for name in FIELDS)
+"""Of every figure."""
 
 
 def at_most(mean: float, p99: float, ttft: float = math.inf) -> tuple[tuple[str, float], ...]:
@@ -184,9 +201,14 @@ SETTINGS = (
         wanted="never above 1",
         targets={DIALS[0]: at_most(1.0, 1.0, 1.0), KNOWLEDGE[0]: at_most(1.0, 1.0, 1.0)},
     ),
-    Setting(
-        "calm", Cell("hetero", 60_000, 64), 0.8, SHORT, wanted="nothing worse than 1.01",
-        targets={DIALS[0]: at_most(1.01, 1.01, 1.01), KNOWLEDGE[0]: at_most(1.01, 1.01, 1.01)},
+    *(
+        Setting(
+            name, Cell(workload, 60_000, 64), load, SHORT, wanted="nothing worse than 1.01",
+            targets={DIALS[0]: CALM, KNOWLEDGE[0]: CALM},
+        )
+        for name, workload, load in (
+            ("calm", "hetero", 0.8), ("calm-0.5", "hetero", 0.5), ("calm-cluster", "cluster", 0.8),
+        )
     ),
     *(
         Setting(
