@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.replay.machine import REPOSITORY, _commit, _hardware
+from bench.replay.machine import REPOSITORY, _hardware, commit
 from sagesched.replay import clock
 
 RUNNING, WAITING = (64, 256), (1_000, 10_000, 100_000)
@@ -173,7 +173,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "step_cost.md").write_text(
         "# What our hooks add to a step\n\n"
-        f"`python -m bench.bench_step_cost` at commit {_commit()}, {_hardware()}, admission by "
+        f"`python -m bench.bench_step_cost` at commit {commit()}, {_hardware()}, admission by "
         f"{os.environ.get('SAGESCHED_ADMISSION', 'forecast')}.\n\n"
         "Means over 350 steps, in microseconds: our hooks, SGLang's scheduler in the same steps, "
         "and the modelled pass of llama-3.1-8b on an h100; ours as a share of a whole stock "

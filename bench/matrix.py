@@ -13,6 +13,8 @@ from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
+from bench.replay import machine
+
 OUTCOMES = {"failure": "failed", "error": "failed", "skipped": "skipped"}
 
 
@@ -48,7 +50,7 @@ def table(results: Mapping[str, Sequence[Case]]) -> str:
     lines = [
         "# Tests on real servers, by SGLang release",
         "",
-        f"Last run of `scripts/matrix`: {date.today().isoformat()}, on SGLang's CPU engine.",
+        f"Last run of `scripts/matrix`: {date.today().isoformat()}, commit {machine.commit()}.",
         "",
         "| tests | " + " | ".join(results) + " |",
         "|---|" + "---|" * len(results),

@@ -13,7 +13,7 @@ from sagesched.replay.tasks import Scenario
 STOCK = ("round_robin", "total_requests", "total_tokens")
 METHODS = (
     *STOCK, "random", "power_of_two", "cache_aware", "shortest_predicted", "sal-prompt", "sal",
-    "sal:answers=0", "oracle", "oracle_start",
+    "sal:answers=0", "sal-prompt:answers=0", "oracle", "oracle_start",
 )  # fmt: skip
 TRACES = {
     "chat": "sharegpt_turns_aibrix.jsonl.gz",

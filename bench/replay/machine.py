@@ -56,7 +56,7 @@ def origin(sglang: str, policies: Mapping[str, type[Policy]]) -> Origin:
     """Of the working tree and machine of now."""
     helpers = _helpers(policies.values())
     codes = {name: _digest(policy, helpers) for name, policy in policies.items()}
-    return Origin(_commit(), codes, sglang, _hardware())
+    return Origin(commit(), codes, sglang, _hardware())
 
 
 def _git(*arguments: str) -> str:
@@ -66,7 +66,8 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Of the checkout, with "+" behind it if the sources differ from it."""
     changed = _git("status", "--porcelain", "--", *SOURCES)
     return (_git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
