@@ -79,7 +79,7 @@ class Cell:
 CELLS = (
     Cell("hetero", "hetero", (0.0, 1.0)),
     Cell("cluster", "cluster", (0.0, 1.0)),
-    Cell("chat", "chat", (0.0, 1.0), n=2024),
+    Cell("chat", "chat", (0.0, 0.25, 1.0), n=2024),
     Cell(
         "chat-late", "chat", (1.0,), n=2024, ends_late=True,
         about="8 replicas of 30k/128, ends as late as reports",
