@@ -58,6 +58,7 @@ def failed(found: Soak) -> list[Check]:
         replace(SOUND, log=SOUND.log.replace("0a after 64", "0b after 64", 1)),
         replace(SOUND, log=SOUND.log.replace("after 64", "after 63")),
         replace(SOUND, growth={"scheduler_TP0": (1000, 1021)}),
+        replace(SOUND, mixed=True),
     ],
 )
 def test_every_check_can_fail(wrong: Soak) -> None:

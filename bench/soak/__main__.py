@@ -1,13 +1,14 @@
 """A soak: 20,000 requests against a real server that is short of memory; a quarter leave early.
 
-    PYTHONPATH=.:scripts python -m bench.soak [--requests N] [--ranks 1] [--no-stock]
+    PYTHONPATH=.:scripts python -m bench.soak [--requests N] [--ranks 1] [--no-stock] [--mixed]
 
 SGLang's CPU engine with the tiny model under ``--schedule-policy gittins``. Requests are answered,
 streamed, aborted in every state, and left by their clients; memory holds fewer than run, so that
 running ones are retracted. Afterwards everybody must have been served, and nothing may be left:
 ``bench/soak/checks.py``. The same requests are first sent to a server under stock fcfs: how far its
-memory grows is held beside ours. Writes ``bench/results/soak.md`` and ``soak.json``. Exit status 1
-if a check fails.
+memory grows is held beside ours. Writes ``bench/results/soak.md`` and ``soak.json``, or with
+``--mixed``, where running requests give way to others, ``soak_mixed.md`` and ``.json``. Exit status
+1 if a check fails.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def main() -> int:
     add("--seed", type=int, default=base.seed, help="of the requests, default %(default)s")
     add("--out", type=Path, default=ROOT / "bench" / "results", help="folder for the report")
     add("--no-stock", action="store_true", help="without the server under stock fcfs")
+    add("--mixed", action="store_true", help="mixed prefill: slow on CPUs, requests give way")
     given = parser.parse_args()
-    options = Options(given.requests, given.ranks, seed=given.seed)
+    options = Options(given.requests, given.ranks, seed=given.seed, mixed=given.mixed)
     model = Path(make_engine(None, None, 0.0, ()).model)
     stock = {} if given.no_stock else stock_growth(model, options)
     done = replace(soak(model, options), stock_growth=stock)
@@ -52,8 +54,9 @@ def main() -> int:
     text = as_markdown(heading, options, done, found)
     print(text)
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "soak.md").write_text(text)
-    (given.out / "soak.json").write_text(as_json(heading, options, done, found))
+    name = "soak_mixed" if given.mixed else "soak"
+    (given.out / f"{name}.md").write_text(text)
+    (given.out / f"{name}.json").write_text(as_json(heading, options, done, found))
     return int(not all(check.holds for check in found))
 
 

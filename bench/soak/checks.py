@@ -44,6 +44,7 @@ class Soak:
         alive: whether it ran to the end.
         growth: bytes early and late, by process; empty where it was too short.
         stock_growth: the same under stock fcfs, where that was measured.
+        mixed: whether running requests could give way.
     """
 
     asks: Sequence[Ask]
@@ -54,6 +55,7 @@ class Soak:
     alive: bool
     growth: Mapping[str, tuple[int, int]]
     stock_growth: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    mixed: bool = False
 
     @property
     def retractions(self) -> int:
@@ -98,6 +100,9 @@ def _answers(soak: Soak) -> Iterator[Check]:
         soak.retractions > 0,
         f"{soak.retractions} times",
     )
+    if soak.mixed:
+        parked = soak.left.parked
+        yield Check("running requests gave way to others", parked > 0, f"{parked:g} times")
 
 
 def _nothing_left(soak: Soak) -> Iterator[Check]:

@@ -31,6 +31,7 @@ class Leftovers:
         flushed: it could be flushed, and what was in use afterwards, tokens.
         tables: entries by table, the tokenizer process's and the order's.
         fallbacks: by cause, those that are not 0.
+        parked: times that running requests gave way, of all ranks.
     """
 
     idle: bool
@@ -38,6 +39,7 @@ class Leftovers:
     flushed: tuple[bool, float]
     tables: Mapping[str, float]
     fallbacks: Mapping[str, float]
+    parked: float = 0.0
 
 
 async def leftovers(client: aiohttp.ClientSession, url: str) -> Leftovers:
@@ -56,7 +58,8 @@ async def leftovers(client: aiohttp.ClientSession, url: str) -> Leftovers:
             tables.get("waiting in the order", 0) + state["sagesched"]["waiting"]
         )
     fallbacks = {name: n for name, n in metrics.items() if "fallbacks" in name and n}
-    return Leftovers(idle, loads, (flushed, in_use), tables, fallbacks)
+    parked = metrics["sagesched_parked_requests_total"]
+    return Leftovers(idle, loads, (flushed, in_use), tables, fallbacks, parked)
 
 
 def checksums(log: str) -> dict[int, dict[str, str]]:

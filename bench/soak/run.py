@@ -32,6 +32,7 @@ class Options:
         pool_tokens: KV pool; with fewer than the running ones need, they are retracted.
         history: finished requests to predict from; full early, so that memory stays as it is.
         seed: of the requests.
+        mixed: prefill shares its steps with decoding, so that running requests give way.
     """
 
     requests: int = 20_000
@@ -41,6 +42,7 @@ class Options:
     pool_tokens: int = 700
     history: int = 2000
     seed: int = 0
+    mixed: bool = False
 
     def arguments(self, policy: str = "gittins") -> list[str]:
         """Of the server: more requests admitted than memory holds."""
@@ -50,6 +52,7 @@ class Options:
             *("--max-running-requests", str(self.slots)),
             *("--max-total-tokens", str(self.pool_tokens)),
             *("--schedule-conservativeness", "0.05"),
+            *(("--enable-mixed-chunk",) if self.mixed else ()),
         ]
 
     def environment(self) -> dict[str, str | None]:
@@ -87,7 +90,8 @@ def soak(model: Path, options: Options, *, quiet: bool = False) -> Soak:
         wall_s = time.monotonic() - start
         log = server.log_path.read_text(errors="replace")
         alive = server.running
-    return Soak(everybody, wall_s, options.ranks, left, log, alive, growth(memory.samples))
+    grown = growth(memory.samples)
+    return Soak(everybody, wall_s, options.ranks, left, log, alive, grown, mixed=options.mixed)
 
 
 def stock_growth(
