@@ -4,9 +4,10 @@
 
 SGLang's real scheduler runs in virtual time (no model is computed); every hook is timed inside the
 very steps it runs in, less what SGLang's own code takes inside it; what SGLang calls of ours inside
-its own (admission by forecast) is ours. So both parts of a ratio come
-from the same steps of the same run. A step with its model pass is the virtual one: llama-3.1-8b on
-an h100. Each size runs in a process of its own; outputs are checked by the replay's tests.
+its own (admission by forecast) is ours. So both parts of a ratio come from the same steps of the
+same run. Our metrics are exported, SGLang's are not. A step with its model pass is the virtual one:
+llama-3.1-8b on an h100. Each size runs in a process of its own; outputs are checked by the replay's
+tests.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,8 +44,13 @@ class EnoughError(Exception):
 
 def measure(running: int, waiting: int, mixed: bool) -> dict[str, float]:
     """Seconds per step, in this process: ours, SGLang's, the modelled pass."""
+    folder = tempfile.TemporaryDirectory()  # until this process ends
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
+    from sagesched.plugin import metrics
     from sagesched.plugin import timing as hooks
     from sagesched.plugin.table import HOOKS
+
+    metrics.enable()
 
     spent = Stopwatch()
     for hook in HOOKS:
@@ -174,7 +181,7 @@ def main() -> int:
     (options.out / "step_cost.md").write_text(
         "# What our hooks add to a step\n\n"
         f"`python -m bench.bench_step_cost` at commit {commit()}, {_hardware()}, admission by "
-        f"{os.environ.get('SAGESCHED_ADMISSION', 'forecast')}.\n\n"
+        f"{os.environ.get('SAGESCHED_ADMISSION', 'forecast')}, our metrics on.\n\n"
         "Means over 350 steps, in microseconds: our hooks, SGLang's scheduler in the same steps, "
         "and the modelled pass of llama-3.1-8b on an h100; ours as a share of a whole stock "
         "step (host and pass, one after the other), with the most it may be.\n\n"
