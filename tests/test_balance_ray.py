@@ -107,6 +107,31 @@ def test_ray_gets_a_choice_whatever_the_body_is(router: Any) -> None:
     assert router._open == {}
 
 
+def test_a_request_that_a_replica_took_which_has_just_gone_leaves_nothing(router: Any) -> None:
+    """Chosen for one, it was taken by the other, of whose death the router has heard by then."""
+    replicas = [replica("a"), replica("b")]
+    router.update_replicas(replicas)
+    one, other = request(1), request(2)
+    first, second = asyncio.run(router.choose_replicas(replicas, one))
+    chosen, gone = first[0].replica_id, second[0].replica_id
+    router._enter(other, chosen)
+    router.on_replica_actor_died(gone)
+    router.on_request_routed(one, gone, None)
+    router.on_request_completed(gone, "1")
+    assert router._open == {"2": {other.sagesched_query.key: chosen}}
+    assert len(router._chooser._books) == 1
+    router.on_request_completed(chosen, "2")
+    assert router._open == {}
+    assert len(router._chooser._books) == 0
+    assert router._choose(one) == chosen  # Ray tries again
+
+
+@pytest.mark.parametrize("constants", [{"replicas": 3}, {"spec": "sal"}, {"colour": 1}])
+def test_constants_that_are_none_are_refused(router: Any, constants: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="unknown constant"):
+        router.initialize_state("sal", **constants)
+
+
 def test_errors_of_ours_do_not_fail_a_request(router: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     replicas = [replica("a"), replica("b")]
     router.update_replicas(replicas)

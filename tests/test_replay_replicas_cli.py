@@ -33,11 +33,15 @@ EIGHT = (*SOURCE, "--policies", "fcfs", "--replicas", "8")
         (["--replicas", "2", "--balance", "sal:output=x"], ["--balance", "KEY=NUMBER"]),
         (["--replicas", "2", "--balance", "sal:colour=1"], ["--balance", "colour"]),
         (["--replicas", "2", "--balance", "sal:blend=7"], ["--balance", "blend"]),
+        (["--replicas", "2", "--balance", "sal:replicas=3"], ["--balance", "replicas", "output"]),
+        (["--replicas", "2", "--balance", "sal:spec=3"], ["--balance", "spec", "output"]),
         (["--replicas", "2", "--balance", "oracle:output=1"], ["--balance", "no constants"]),
         (["--replicas", "2", "--balance", "best:output=1"], ["'best'", "oracle"]),
         (["--replicas", "2", "--load-delay", "-1"], ["--load-delay"]),
         (["--replicas", "2", "--end-delay", "nan"], ["--end-delay"]),
         (["--replicas", "2", "--speeds", "1,x"], ["--speeds", "'x'"]),
+        (["--replicas", "2", "--speeds", "1,1e-300"], ["--speeds", "1e-300", "0.001 to 1000"]),
+        (["--replicas", "2", "--speeds", "1e300"], ["--speeds", "1e+300", "0.001 to 1000"]),
         (["--replicas", "2", "--speeds", "1,1,1"], ["--speeds", "3 values for 2"]),
         (["--replicas", "2", "--pools", "0.5"], ["--pools", "at least 1"]),
         (["--gap-cv", "4", "--arrivals", "poisson"], ["--arrivals", "--gap-cv"]),
@@ -123,6 +127,10 @@ def test_replicas_as_one_engine_for_the_lower_bound() -> None:
 
 
 def test_bad_clusters_are_refused() -> None:
-    for arguments in (((), ()), ((1,), (1.0, 1.0)), ((1,), (0.0,)), ((1,), (1.0,), -1.0)):
+    nan = float("nan")
+    for arguments in (
+        *(((), ()), ((1,), (1.0, 1.0)), ((0,), (1.0,)), ((1,), (1.0,), -1.0)),
+        *(((1,), (speed,)) for speed in (0.0, 1e-300, 1e300, nan)),
+    ):
         with pytest.raises(ValueError, match="ClusterConfig"):
             ClusterConfig(*arguments)  # type: ignore[arg-type]

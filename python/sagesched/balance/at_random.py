@@ -25,12 +25,14 @@ class Random(Chooser):
 
     def sent(self, index: int, query: Query) -> None:
         """Nothing depends on it."""
+        self._check(index)
 
     def finished(self, key: str) -> None:
         """Nothing depends on it."""
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Nothing depends on it."""
+        self._check(index)
 
 
 class PowerOfTwo(Counted):

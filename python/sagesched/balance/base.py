@@ -41,7 +41,11 @@ class Chooser(ABC):
 
     @abstractmethod
     def sent(self, index: int, query: Query) -> None:
-        """It is on its way to that replica, wherever `choose` would have it."""
+        """It is on its way to that replica, wherever `choose` would have it.
+
+        Raises:
+            IndexError: there is none of that index; nothing has changed. So for all that take one.
+        """
 
     @abstractmethod
     def finished(self, key: str) -> None:
@@ -49,7 +53,10 @@ class Chooser(ABC):
 
     @abstractmethod
     def observe(self, index: int, load: ReplicaLoad) -> None:
-        """What a replica reports; a report that is not newer than the last is ignored."""
+        """What a replica reports.
+
+        Ignored if it is not newer than the last, or cannot be, see `ReplicaLoad`.
+        """
 
     def set_health(self, index: int, ok: bool, *, keeps_cache: bool = False) -> None:
         """A replica that is not healthy gets no requests.
@@ -60,13 +67,15 @@ class Chooser(ABC):
             keeps_cache: whether it will have what it had cached when it is healthy again; one that
                 was started anew has nothing.
         """
+        self._check(index)
         self._healthy[index] = ok
 
-    def reset(self, index: int) -> None:  # noqa: B027  # most keep nothing per replica
+    def reset(self, index: int) -> None:
         """Another replica takes this place: what was known of the one before does not hold.
 
         Its reports may begin with any `sequence`, and requests of the old one are forgotten.
         """
+        self._check(index)
 
     def resize(self, replicas: int) -> None:
         """Replicas were added at the end, or the last ones removed.
@@ -87,6 +96,11 @@ class Chooser(ABC):
 
     def _removed(self, replicas: int) -> None:  # noqa: B027
         """Those from ``replicas`` on are gone."""
+
+    def _check(self, index: int) -> None:
+        """Raises `IndexError`, for a negative one, too: that is no replica counted from the end."""
+        if not 0 <= index < len(self._healthy):
+            raise IndexError(f"no replica {index}: there are {len(self._healthy)}, from 0 on")
 
     def _candidates(self) -> list[int]:
         """The healthy ones; raises `NoReplica`."""

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from itertools import islice
 
+from sagesched.balance.checks import is_possible
 from sagesched.balance.kinds import ReplicaLoad
 
 MOST_OPEN = 100_000
@@ -194,9 +195,11 @@ class Books:
         return None if index is None else self.accounts[index].leave(key)
 
     def observe(self, index: int, load: ReplicaLoad) -> bool:
-        """Whether it was news."""
+        """Whether it was news: newer than the last one, and possible."""
         account = self.accounts[index]
         if account.load is not None and load.sequence <= account.load.sequence:
+            return False
+        if not is_possible(load):
             return False
         account.hear(load)
         if not self.answers:

@@ -1,9 +1,11 @@
-"""Constants of choosers, checked."""
+"""Constants of choosers, and what they are told, checked."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
+
+from sagesched.balance.kinds import ReplicaLoad
 
 MOST = 1e18
 
@@ -43,3 +45,29 @@ def check_flag(name: str, value: Any) -> None:
     """
     if not isinstance(value, bool):
         raise ValueError(f"{name} = {value!r}: expected True or False")
+
+
+def check_seed(name: str, value: Any) -> None:
+    """A whole number of any size.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} = {value!r}: expected a whole number")
+
+
+def is_possible(load: ReplicaLoad) -> bool:
+    """Whether all counts of a report can be, and it has a place among others.
+
+    Of the rest what cannot be is taken for unknown.
+    """
+    return (
+        0 <= load.running <= MOST
+        and 0 <= load.waiting <= MOST
+        and 0 <= load.waiting_uncached_tokens <= MOST
+        and 0 <= load.used_tokens <= MOST
+        and 0 <= load.capacity_tokens <= MOST
+        and 0 <= load.max_running <= MOST
+        and -math.inf < load.sequence < math.inf
+    )  # NaN is in no bounds

@@ -29,6 +29,7 @@ class Counted(Chooser):
 
     def sent(self, index: int, query: Query) -> None:
         """Into the books."""
+        self._check(index)
         self._books.sent(index, query.key, self._entry(index, query))
 
     def finished(self, key: str) -> None:
@@ -37,10 +38,12 @@ class Counted(Chooser):
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Into the books."""
+        self._check(index)
         self._books.observe(index, load)
 
     def reset(self, index: int) -> None:
         """Its account is empty."""
+        super().reset(index)
         self._books.reset(index)
 
     def _entry(self, index: int, query: Query) -> Sent:

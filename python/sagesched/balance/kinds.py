@@ -14,6 +14,9 @@ class NoReplica(RuntimeError):  # noqa: N818  # it is the state that it names
 class ReplicaLoad:
     """What a replica says of itself: SGLang's ``LoadSnapshot`` or ``/v1/loads``, perhaps stale.
 
+    Choosers ignore a report with a count or ``sequence`` that cannot be (negative, NaN, infinite);
+    a rate or time that cannot be is unknown.
+
     Attributes:
         running: requests in the batch.
         waiting: requests in the queue.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sagesched.balance.books import Account
+from sagesched.balance.checks import check_number
 from sagesched.balance.counted import Counted
 from sagesched.balance.kinds import Query
 from sagesched.balance.prefixed import Prefixed
@@ -55,7 +56,7 @@ class Oracle(Prefixed):
         tree_blocks: memory bound of the prefix table, per replica.
 
     Raises:
-        ValueError: there is nobody to ask.
+        ValueError: there is nobody to ask, or a value that makes no sense.
     """
 
     name = "oracle"
@@ -69,6 +70,7 @@ class Oracle(Prefixed):
     ) -> None:
         if truth is None:
             raise ValueError(f"chooser {self.name} is for a replay: it needs the true lengths")
+        check_number("tree_blocks", tree_blocks, least=1, whole=True)
         self._truth = truth
         super().__init__(replicas, tree_blocks=tree_blocks)
 

@@ -64,7 +64,7 @@ class PrefixTable:
 
     def limit(self, index: int, tokens: int) -> None:
         """A replica's cache holds so many tokens."""
-        self._limits[index] = max(1, min(self._default, tokens // TOKENS_PER_BLOCK))
+        self._limits[index] = max(1, min(self._default, int(tokens // TOKENS_PER_BLOCK)))
 
     def forget(self, index: int) -> None:
         """A replica starts anew; how much it holds is not known yet."""

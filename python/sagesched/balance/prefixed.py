@@ -48,6 +48,7 @@ class Prefixed(Counted):
 
     def _report(self, index: int, load: ReplicaLoad) -> bool:
         """Whether it was news."""
+        self._check(index)
         if not self._books.observe(index, load):
             return False
         self._table.limit(index, load.capacity_tokens)

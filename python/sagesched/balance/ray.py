@@ -24,7 +24,8 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-from sagesched.balance import Chooser, NoReplica, Query, make_chooser
+from sagesched.balance import Chooser, NoReplica, Query
+from sagesched.balance.registry import chooser_with
 from sagesched.balance.reported import LoadReader
 from sagesched.balance.request_body import Asked, read_body
 from sagesched.predict.errors import describe
@@ -54,7 +55,7 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
         Raises:
             ValueError: unknown chooser or constant.
         """
-        self._chooser: Chooser = make_chooser(balance, 1, seed=seed, **constants)
+        self._chooser: Chooser = chooser_with(balance, 1, seed, constants)
         self._chooser.set_health(0, False)
         self._slots = [_Slot()]
         self._open: dict[str, dict[str, ReplicaID]] = {}
@@ -128,9 +129,10 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
 
     def _enter(self, request: PendingRequest, replica_id: ReplicaID | None) -> None:
         slot = None if replica_id is None else self._slot_of(replica_id)
-        if slot is None:  # it has just gone
-            return
         query = self._query_of(request)
+        if slot is None:  # it has just gone; nor is it where it was chosen for
+            self._leave(request.metadata.internal_request_id, query.key)
+            return
         self._open.setdefault(request.metadata.internal_request_id, {})[query.key] = replica_id
         self._chooser.sent(slot, query)
 

@@ -25,6 +25,7 @@ class RoundRobin(Chooser):
 
     def sent(self, index: int, query: Query) -> None:
         """The turn goes on behind it."""
+        self._check(index)
         self._next = index + 1
 
     def finished(self, key: str) -> None:
@@ -32,3 +33,4 @@ class RoundRobin(Chooser):
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Nothing depends on it."""
+        self._check(index)

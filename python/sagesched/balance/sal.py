@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from sagesched.balance.books import Account, Sent
-from sagesched.balance.checks import check_number
+from sagesched.balance.checks import MOST, check_number
 from sagesched.balance.counted import output_of
 from sagesched.balance.kinds import Query, ReplicaLoad
 from sagesched.balance.prefixed import Prefixed
@@ -136,9 +136,10 @@ class Sal(Prefixed):
 
     def sent(self, index: int, query: Query) -> None:
         """Into the books and the table."""
-        if (before := self._books.where(query.key)) is not None:
-            self._estimates[before] = None
+        before = self._books.where(query.key)
         super().sent(index, query)
+        if before is not None:
+            self._estimates[before] = None
         self._estimates[index] = None
 
     def finished(self, key: str) -> None:
@@ -224,7 +225,7 @@ class SalPrompt(Sal):
 
 
 def _smoothed(old: float, new: float, blend: float) -> float:
-    """A report of 0 says nothing."""
-    if new <= 0:
+    """A report of 0, or of what cannot be, says nothing."""
+    if not 0 < new <= MOST:
         return old
     return new if old <= 0 else old + blend * (new - old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sagesched.balance.base import Chooser
+from sagesched.balance.checks import is_possible
 from sagesched.balance.kinds import Query, ReplicaLoad
 
 
@@ -20,6 +21,7 @@ class Totals(Chooser):
 
     def sent(self, index: int, query: Query) -> None:
         """One request and its prompt more."""
+        self._check(index)
         self._requests[index] += 1
         self._tokens[index] += query.prompt_tokens
 
@@ -28,7 +30,8 @@ class Totals(Chooser):
 
     def observe(self, index: int, load: ReplicaLoad) -> None:
         """Replace the totals."""
-        if load.sequence <= self._newest[index]:
+        self._check(index)
+        if load.sequence <= self._newest[index] or not is_possible(load):
             return
         self._newest[index] = load.sequence
         self._requests[index] = load.running + load.waiting
@@ -36,6 +39,7 @@ class Totals(Chooser):
 
     def reset(self, index: int) -> None:
         """Nothing is there until its first report."""
+        super().reset(index)
         self._requests[index] = self._tokens[index] = 0
         self._newest[index] = -1
 

@@ -9,6 +9,9 @@ from typing import Any
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.steptime import Scaled, StepTime
 
+SPEEDS = (0.001, 1000.0)
+"""Least and most: far beyond them virtual time overflows, or stands still."""
+
 
 @dataclass(frozen=True)
 class ClusterConfig:
@@ -22,7 +25,7 @@ class ClusterConfig:
         seed: of choosers that draw at random.
 
     Raises:
-        ValueError: no replica, or values that are not above 0.
+        ValueError: no replica, a pool that is not above 0, a speed that is not in `SPEEDS`.
     """
 
     pools: tuple[int, ...]
@@ -34,8 +37,10 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if not self.pools or len(self.pools) != len(self.speeds):
             raise ValueError("ClusterConfig: needs a pool and a speed for each replica")
-        if min(self.pools) < 1 or not 0 < min(self.speeds) <= max(self.speeds) < float("inf"):
-            raise ValueError("ClusterConfig: pools and speeds must be above 0")
+        if min(self.pools) < 1:
+            raise ValueError("ClusterConfig: pools must be above 0")
+        if not all(SPEEDS[0] <= speed <= SPEEDS[1] for speed in self.speeds):
+            raise ValueError("ClusterConfig: speeds must be from {:g} to {:g}".format(*SPEEDS))
         for name in ("load_delay_s", "end_delay_s"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"ClusterConfig: {name} must be at least 0")

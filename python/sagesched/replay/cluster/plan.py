@@ -10,7 +10,7 @@ from typing import Any
 from sagesched.balance import chooser_names
 from sagesched.balance.registry import read_spec, reads_predictions
 from sagesched.replay import flags
-from sagesched.replay.cluster.config import ClusterConfig
+from sagesched.replay.cluster.config import SPEEDS, ClusterConfig
 
 MOST_REPLICAS = 64
 
@@ -40,6 +40,10 @@ def cluster_of(given: Mapping[str, Any]) -> tuple[ClusterConfig | None, tuple[st
     load_delay, end_delay = _delay("load_delay", given), _delay("end_delay", given)
     pools = _each("pools", given["pools"], count, given["pool"])
     speeds = _each("speeds", given["speeds"], count, 1.0)
+    for speed in speeds:
+        if not SPEEDS[0] <= speed <= SPEEDS[1]:
+            least, most = SPEEDS
+            raise ValueError(f"--speeds: each must be from {least:g} to {most:g}, got {speed:g}")
     if any(pool < 1 for pool in pools):
         raise ValueError("--pools: each must be at least 1 token")
     whole = tuple(int(pool) for pool in pools)
