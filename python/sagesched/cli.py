@@ -20,9 +20,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     doctor = commands.add_parser(
         "doctor",
-        help="check that this environment can serve with --schedule-policy gittins",
-        description="Print the versions, every hook's state, kernel, embedder, history and "
-        "settings. Exit status 1 and advice when something is wrong.",
+        help="check that this environment can serve with our policies",
+        description="Print the versions, every hook's state, patches, kernel, embedder, history "
+        "and settings. Exit status 1 and advice when something is wrong.",
     )
     doctor.add_argument("--json", action="store_true", help="print one JSON object instead")
     doctor.set_defaults(run=_doctor)
