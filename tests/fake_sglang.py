@@ -28,6 +28,7 @@ class FakeSglang:
         gate: inference waits until it is set; set by default.
         loads: if set, the very bytes that ``/v1/loads`` answers.
         load: what ``/v1/loads`` says, beside the requests in progress.
+        silent: information routes do not answer; ``informing`` counts those in progress.
         padding: characters in each piece of a stream; ``produced`` counts the pieces.
         status: of inference routes.
     """
@@ -43,6 +44,8 @@ class FakeSglang:
         self.padding = 0
         self.produced = 0
         self.status = 200
+        self.silent = False
+        self.informing = 0
         self.load: dict[str, Any] = {}
         self.loads = b""
         self.gate = threading.Event()
@@ -77,6 +80,7 @@ class FakeSglang:
     def stop(self) -> None:
         """From now on connections are refused; those that are open break off."""
         self.gate.set()
+        self.silent = False
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()
 
@@ -101,7 +105,15 @@ class FakeSglang:
         return JSONResponse({"loads": [load | self.load]})
 
     async def _inform(self, request: Request) -> Response:
-        return JSONResponse({"server": self.name, "path": request.url.path, "model_path": "fake"})
+        self.informing += 1
+        try:
+            while self.silent and not await request.is_disconnected():
+                await asyncio.sleep(0.002)
+        finally:
+            self.informing -= 1
+        url = request.url
+        told = {"server": self.name, "path": url.path, "query": url.query, "model_path": "fake"}
+        return JSONResponse(told)
 
     async def _infer(self, request: Request) -> Response:
         body = await request.json()

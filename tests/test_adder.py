@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sagesched.plugin import fallback
 from sagesched.plugin.adder import MOST_PASSED, PASSED_STEPS, adder_class
 from sagesched.plugin.anchor import Keys
 from sagesched.plugin.errors import NotInForceError
@@ -125,6 +126,64 @@ def test_an_error_in_the_middle_of_a_pass_reserves_what_sglang_would(state: Any)
     candidate = request(50)
     candidate._sagesched_place.distribution = None
     assert ours._select_prefill_admission(candidate, total_tokens=2100) == 2100
+    assert state.memory is None
+
+
+def test_an_error_in_the_sum_of_what_is_kept_free_begins_anew(state: Any) -> None:
+    class Broken(Memory):
+        def start(self, running: Any, step: int) -> Any:
+            return "a lot"
+
+    state.memory = Broken(GRID)
+    assert adder(state, [request(50)]).memory_budget.total_offset == 1000
+    assert state.memory is None
+
+
+def without(name: str) -> Any:
+    found = request(50)
+    delattr(found, name)
+    return found
+
+
+def of_no_time() -> Any:
+    found = request(50)
+    found._sagesched_place.since = None
+    return found
+
+
+def no_step() -> int:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("ask", "stock_answer"),
+    [
+        (lambda ours: ours._select_prefill_admission(without("prefix_len"), total_tokens=9), 9),
+        (lambda ours: ours._update_prefill_budget(0, 100, 2000), None),  # nobody has joined
+        (lambda ours: ours.add_chunked_req(without("full_untruncated_fill_ids")), None),
+        (lambda ours: ours.add_one_req(of_no_time()), Result.NO_TOKEN),
+        (lambda ours: ours.add_one_req(request(50)) and ours.add_one_req(of_no_time()),
+         Result.NO_TOKEN),
+    ],
+    ids=["asks", "joins", "chunk", "is passed", "passes"],
+)  # fmt: skip
+def test_whatever_fails_in_a_pass_gives_sglang_s_answer_and_is_counted_once(
+    state: Any, ask: Any, stock_answer: Any
+) -> None:
+    ours = adder(state, [request(50)])
+    before, kept_free = fallback.count(), ours.memory_budget.total_offset
+    assert ask(ours) == stock_answer
+    assert (state.memory, fallback.count() - before) == (None, 1)
+    assert ours.budget_state() is Result.CONTINUE
+    assert ours.memory_budget.total_offset - kept_free in (0, 2100)
+    assert ours._select_prefill_admission(request(50), total_tokens=2100) == 2100
+    assert adder(state, [request(50)]).memory_budget.total_offset == 1000
+    assert fallback.count() - before == 1
+
+
+def test_an_engine_without_a_step_count_reserves_as_sglang_does(state: Any) -> None:
+    ours = adder_class(Stock, state, no_step)(SimpleNamespace(reqs=[request(50)]), 10_000)
+    assert ours.memory_budget.total_offset == 1000
     assert state.memory is None
 
 

@@ -27,7 +27,7 @@ from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.place import place_of
 from sagesched.plugin.settings import Settings
 from sagesched.plugin.state import STATE, SchedulerState, TokenizerState
-from sagesched.plugin.wire import attach
+from sagesched.plugin.wire import WISH_KEY, attach
 from sagesched.predict.defaults import cold_start_pmf
 
 GRID = LengthGrid(4096)
@@ -74,9 +74,9 @@ class Scheduler:
         self.state = SchedulerState(make_order, lambda dial: None, 8, dial, policy, role=role)
         setattr(self.policy, STATE, self.state)
 
-    def send(self, name: str, tokens: int, prompt: int = 10) -> Any:
+    def send(self, name: str, tokens: int, prompt: int = 10, wish: Any = None) -> Any:
         """A request comes; returns it."""
-        params = SimpleNamespace(max_new_tokens=4000, custom_params=None)
+        params = SimpleNamespace(max_new_tokens=4000, custom_params=wish and {WISH_KEY: wish})
         pmf = np.zeros(len(GRID))
         pmf[GRID.bin_of(tokens)] = 1.0
         attach(params, LengthDistribution(GRID, pmf))

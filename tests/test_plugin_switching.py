@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from sagesched import switch
 from sagesched.lengths import LengthGrid
+from sagesched.plugin import fallback
 from sagesched.plugin.control import (
     DIAL_KEY,
     POLICY_KEY,
@@ -22,7 +24,10 @@ from sagesched.plugin.control import (
     as_values,
     read_change,
 )
+from sagesched.plugin.hooks import scheduler_start
 from sagesched.plugin.memory import Memory
+from sagesched.plugin.parking import Limits
+from sagesched.plugin.settings import Settings
 
 from .operating import make_state, names, order_of
 from .test_queue_order import fill, no_prefix
@@ -131,12 +136,72 @@ def test_what_is_in_force_is_plain_json() -> None:
     }
 
 
+def test_parking_is_on_only_where_somebody_may_be_parked() -> None:
+    state = make_state()
+    assert state.parking is not None
+    state.parking.limits = Limits(0, most_parks=0)  # who was retracted is hurried, nobody parked
+    state.why_no_parking = lambda: "needs a radix cache"
+    assert state.describe()["parking"] == "off (needs a radix cache)"
+    state.switch([], in_force=False)
+    assert state.describe()["parking"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, ""),
+        ({"is_mixed_chunk": False}, "needs --enable-mixed-chunk"),
+        ({"tree_cache": SimpleNamespace(disable=True)}, "needs a radix cache"),
+        ({"enable_priority_scheduling": True}, "not with --enable-priority-scheduling"),
+        ({"disaggregation_mode": SimpleNamespace(value="decode")}, "not with --disaggregation"),
+        ({"enable_lora": True}, "not with --enable-lora"),
+        ({"server_args": SimpleNamespace(pp_size=2)}, "not with --pp-size"),
+    ],
+)
+def test_why_nobody_is_parked(
+    change: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler_start, "keeps_kv_of_unfinished", lambda: True)
+    scheduler = SimpleNamespace(
+        enable_priority_scheduling=False,
+        disaggregation_mode=SimpleNamespace(value="null"),
+        is_mixed_chunk=True,
+        tree_cache=SimpleNamespace(disable=False, supports_mamba=lambda: False),
+        spec_algorithm=SimpleNamespace(is_none=lambda: True),
+        enable_lora=False,
+        server_args=SimpleNamespace(pp_size=1),
+        max_total_num_tokens=1000,
+        max_running_requests=4,
+    )
+    vars(scheduler).update(change)
+    told = scheduler_start._why_no_parking(scheduler, Settings())
+    assert told.startswith(why)
+    parking = scheduler_start._parking(scheduler, Settings(), 1.0)
+    assert (parking is not None and parking.limits.most_parks > 0) == (not told)
+    never = Settings(parked_s=0.0)
+    assert scheduler_start._why_no_parking(scheduler, never)
+
+
+def test_an_error_while_the_order_is_given_up_ends_it_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(queue: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("sagesched.plugin.state.stock_order", broken)
+    state = make_state()
+    before = fallback.count()
+    state.failed(fill(order_of(state), [900, 20]))
+    assert state.order is None
+    assert fallback.count() == before + 1
+
+
 def test_switched_on_whatever_was_given_up_starts_again() -> None:
     state = make_state()
     state.make_memory = lambda: Memory(LengthGrid(100))
     state.order = state.parking = None
     assert "off" in state.describe()["order"]
-    assert state.describe()["parking"] == "off"
+    assert state.describe()["parking"] == "off (after an error)"
     state.switch([], in_force=True)
     assert state.describe() == make_state().describe() | {"admission": "by forecast"}
     state.order = state.parking = state.memory = None

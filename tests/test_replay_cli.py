@@ -50,6 +50,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, **backend: Any)
         (["--warmup", "1"], ["--warmup"]),
         (["--jobs", "0"], ["--jobs"]),
         (["--pool", "0"], ["--pool"]),
+        (["--pool", "1"], ["--pool", "too small"]),
+        (["--pool", "15", "--page-size", "16"], ["--page-size", "too small"]),
         (["--max-running", "0"], ["--max-running"]),
         (["--page-size", "0"], ["--page-size"]),
         (["--conservativeness", "0"], ["--conservativeness"]),

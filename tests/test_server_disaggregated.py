@@ -124,7 +124,7 @@ def test_a_decode_server_gives_memory_to_the_short_kind_first(decoded: Decoded) 
     for jobs in (decoded.learned, decoded.waited):
         assert [job.completion_tokens for job in jobs] == [job.tokens for job in jobs]
     assert kinds(completion_order(decoded.waited)) == "SSSSSLLLLL"
-    assert [name for name in decoded.metrics if "fallbacks" in name] == []
+    assert not [name for name in decoded.metrics if "fallbacks" in name and decoded.metrics[name]]
 
 
 def test_a_decode_server_short_of_memory_serves_all() -> None:
@@ -137,7 +137,7 @@ def test_a_decode_server_short_of_memory_serves_all() -> None:
         done = asyncio.run(run_spaced(server.url, jobs, gap_s=0.005))
         assert [job.completion_tokens for job in done] == [job.tokens for job in done]
         found = asyncio.run(our_metrics(server.url))
-        assert [name for name in found if "fallbacks" in name] == []
+        assert not [name for name in found if "fallbacks" in name and found[name]]
         assert sum(count for name, count in found.items() if "retract" in name) > 0, found
 
 
@@ -179,7 +179,7 @@ def test_a_prefill_server_computes_the_short_kind_first(
         assert [job.completion_tokens for job in done] == [1] * len(done)
         waited, expected = (done[1:], "SSSSSLLLL") if slots == "1" else (done, "SSSSSLLLLL")
         assert kinds(serving_order(waited)) == expected
-        assert [name for name in found if "fallbacks" in name] == []
+        assert not [name for name in found if "fallbacks" in name and found[name]]
 
 
 PIPELINE = ("--pp-size", "2", *TWO_LAYERS)
@@ -194,7 +194,7 @@ def test_the_pipeline_ranks_of_a_decode_server_agree() -> None:
         assert [job.completion_tokens for job in done] == [job.tokens for job in done]
         check_ranks_agree(server, {"PP0", "PP1"}, least_passes=64)
         found = asyncio.run(our_metrics(server.url))
-        assert [name for name in found if "fallbacks" in name] == []
+        assert not [name for name in found if "fallbacks" in name and found[name]]
 
 
 @pytest.mark.parametrize("slots", ["16", "1"], ids=["waiting queue", "bootstrap queue"])
@@ -207,4 +207,4 @@ def test_the_pipeline_ranks_of_a_prefill_server_agree(
         assert [job.completion_tokens for job in done] == [1] * len(done)
         check_ranks_agree(server, {"PP0", "PP1"}, least_passes=16)
         found = asyncio.run(our_metrics(server.url))
-        assert [name for name in found if "fallbacks" in name] == []
+        assert not [name for name in found if "fallbacks" in name and found[name]]

@@ -7,6 +7,7 @@ requests that do not fit, and have a half-prefilled prompt wait where there is n
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,24 @@ def can_reserve(get_class: Callable[[], Any] | None) -> bool:
     return get_class is not None and all(hasattr(get_class(), name) for name in OVERRIDDEN)
 
 
+def _or(answer: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Around what an adder of ours decides itself: an error ends it, with SGLang's answer."""
+
+    def around(decide: Callable[..., Any]) -> Callable[..., Any]:
+        @counted
+        @functools.wraps(decide)
+        def run(adder: Any, *args: Any) -> Any:
+            try:
+                return decide(adder, *args)
+            except Exception as error:
+                adder._give_up(error)
+                return answer
+
+        return run
+
+    return around
+
+
 def adder_class(
     stock: Any, state: SchedulerState, step: Callable[[], int], passes: bool = True
 ) -> Any:
@@ -62,12 +81,12 @@ def adder_class(
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             running = kwargs.get("running_batch", args[3] if len(args) > 3 else None)
-            reserved = _started(state, running, step())
+            reserved = _started(state, running, step)
             self._memory = None if reserved is None else state.memory
             state.passed_over = False
             super().__init__(*args, **kwargs)
-            if reserved is not None:
-                self.memory_budget.total_offset += reserved
+            if reserved is not None and not self._reserve(reserved):
+                super().__init__(*args, **kwargs)
 
         def add_one_req(self, req: Any, *args: Any, **kwargs: Any) -> Any:
             """Does it join? SGLang ends the pass at the first that does not fit; we look on."""
@@ -76,9 +95,7 @@ def adder_class(
             result = super().add_one_req(req, *args, **kwargs)
             if self._memory is None or result.name != "NO_TOKEN":
                 return result
-            joined = bool(self.can_run_list) and self.can_run_list[-1] is req
-            nothing_is_left = joined or not self.memory_budget.has_capacity()
-            if nothing_is_left or not passes or not self._may_be_passed(req):
+            if not passes or not self._may_be_passed(req):
                 return result
             state.passed_over = True
             self._full = result
@@ -88,24 +105,6 @@ def adder_class(
             """Where a half-prefilled prompt waits the pass is over."""
             result = super().budget_state()
             return type(result).OTHER if self._chunk_waits else result
-
-        @counted
-        def _comes_too_late(self, req: Any) -> bool:
-            """To pass those that were passed: nobody does who came a reach after them."""
-            place = place_of(req)
-            return place is None or place.since >= self._before
-
-        @counted
-        def _may_be_passed(self, req: Any) -> bool:
-            """A few in a pass, and nobody for long: then it is its turn, whoever else would fit."""
-            place, order = place_of(req), state.order
-            if place is None or order is None or place.overdue or not self.running_batch.reqs:
-                return False
-            self._before = min(self._before, place.since + order.keys.reach)
-            if place.passed_at < 0:
-                place.passed_at = step()
-            self._passed += 1
-            return self._passed <= MOST_PASSED and step() - place.passed_at <= PASSED_STEPS
 
         def _get_running_request_total_token_offset(self, req: Any) -> Any:
             if self._memory is not None:
@@ -117,63 +116,96 @@ def adder_class(
 
             SGLang goes on in any case, trusting that thousands of tokens are free.
             """
-            if self._memory is not None and self.running_batch is not None:
-                rest = len(req.full_untruncated_fill_ids) - req.prefix_len
-                chunk = min(rest, self.rem_chunk_tokens or rest)
-                room = self.memory_budget.remaining_current - self.per_req_token_overhead
-                if self.running_batch.reqs and room < chunk:
-                    self._chunk_waits = True  # nobody else joins before it
-                    return req
+            if self._memory is not None and self._must_wait(req):
+                self._chunk_waits = True  # nobody else joins before it
+                return req
             return super().add_chunked_req(req)
 
         def _select_prefill_admission(self, req: Any, *, total_tokens: int, **rest: Any) -> Any:
             if self._memory is not None:
-                stock_tokens = self._swa_new_tokens(req)
-                place = place_of(req)
-                if place is not None and not req.output_ids:  # later its own KV is in the tree, too
-                    place.shared = req.prefix_len
-                total_tokens += round(self._more_for(req, stock_tokens)) - stock_tokens
+                total_tokens += self._asks(req)
             return super()._select_prefill_admission(req, total_tokens=total_tokens, **rest)
 
         def _update_prefill_budget(
             self, prefix_len: int, extend_len: int, max_new_tokens: int, *args: Any, **kw: Any
         ) -> None:
             if self._memory is not None and max_new_tokens > 0:
-                request = self.can_run_list[-1]
-                max_new_tokens = round(self._more_for(request, max_new_tokens))
-                self._join(request)
+                max_new_tokens += self._joins(max_new_tokens)
             super()._update_prefill_budget(prefix_len, extend_len, max_new_tokens, *args, **kw)
 
-        @counted
-        def _more_for(self, request: Any, stock_tokens: int) -> float:
-            """Never more than SGLang would reserve: what fits there fits here."""
-            try:
-                if is_known(request):
-                    return min(float(self._memory.more_for(request)), stock_tokens)
-            except Exception as error:
-                _give_up(state, error)
-            return stock_tokens
+        @_or(False)
+        def _reserve(self, tokens: float) -> bool:
+            self.memory_budget.total_offset += tokens
+            return True
 
-        @counted
-        def _join(self, request: Any) -> None:
-            try:
-                if is_known(request):
-                    place_of(request).passed_at = -1  # type: ignore[union-attr]
-                self._memory.join(request)
-            except Exception as error:
-                _give_up(state, error)
+        @_or(True)
+        def _comes_too_late(self, req: Any) -> bool:
+            """To pass those that were passed: nobody does who came a reach after them."""
+            place = place_of(req)
+            return place is None or place.since >= self._before
+
+        @_or(False)
+        def _may_be_passed(self, req: Any) -> bool:
+            """A few in a pass, and nobody for long: then it is its turn, whoever else would fit."""
+            joined = bool(self.can_run_list) and self.can_run_list[-1] is req
+            if joined or not self.memory_budget.has_capacity():
+                return False
+            place, order = place_of(req), state.order
+            if place is None or order is None or place.overdue or not self.running_batch.reqs:
+                return False
+            self._before = min(self._before, place.since + order.keys.reach)
+            if place.passed_at < 0:
+                place.passed_at = step()
+            self._passed += 1
+            return self._passed <= MOST_PASSED and step() - place.passed_at <= PASSED_STEPS
+
+        @_or(False)
+        def _must_wait(self, req: Any) -> bool:
+            if self.running_batch is None or not self.running_batch.reqs:
+                return False
+            rest = len(req.full_untruncated_fill_ids) - req.prefix_len
+            chunk = min(rest, self.rem_chunk_tokens or rest)
+            return bool(self.memory_budget.remaining_current - self.per_req_token_overhead < chunk)
+
+        @_or(0)
+        def _asks(self, req: Any) -> int:
+            """Tokens beside those that SGLang would reserve for it if it joined, 0 or less."""
+            place = place_of(req)
+            if place is not None and not req.output_ids:  # later its own KV is in the tree, too
+                place.shared = req.prefix_len
+            return self._beside(req, self._swa_new_tokens(req))
+
+        @_or(0)
+        def _joins(self, stock_tokens: int) -> int:
+            """The same of who has joined."""
+            request = self.can_run_list[-1]
+            beside = self._beside(request, stock_tokens)
+            if is_known(request):
+                place_of(request).passed_at = -1  # type: ignore[union-attr]
+            self._memory.join(request)
+            return beside
+
+        def _beside(self, request: Any, stock_tokens: int) -> int:
+            """Never more than SGLang would reserve: what fits there fits here."""
+            if not is_known(request):
+                return 0
+            return round(min(float(self._memory.more_for(request)), stock_tokens)) - stock_tokens
+
+        def _give_up(self, error: Exception) -> None:
+            self._memory = None
+            _give_up(state, error)
 
     Adder.__name__ = Adder.__qualname__ = stock.__name__
     return Adder
 
 
 @counted
-def _started(state: SchedulerState, running: Any, step: int) -> float | None:
+def _started(state: SchedulerState, running: Any, step: Callable[[], int]) -> float | None:
     """What the running requests need; None where SGLang is to reserve as it does."""
     if state.memory is None or not state.in_force or state.order is None:
         return None
     try:
-        return state.memory.start([] if running is None else running.reqs, step)
+        return state.memory.start([] if running is None else running.reqs, step())
     except Exception as error:
         _give_up(state, error)
         return None

@@ -27,9 +27,9 @@ def role_of(scheduler: Any) -> str:
     return str(name) if name in (PREFILL, DECODE) else ""
 
 
-def ordered_queue(scheduler: Any) -> list[Any]:
-    """The queue that `SchedulerState.order` holds."""
-    if role_of(scheduler) == DECODE:
+def ordered_queue(scheduler: Any, role: str) -> list[Any]:
+    """The queue that `SchedulerState.order` holds, in that role."""
+    if role == DECODE:
         return scheduler.disagg_decode_prealloc_queue.queue  # type: ignore[no-any-return]
     return scheduler.waiting_queue  # type: ignore[no-any-return]
 

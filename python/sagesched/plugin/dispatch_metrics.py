@@ -34,6 +34,8 @@ def enable(replicas: int) -> None:
     )
     for index in range(replicas):
         set_healthy(index, True)
+        for by in ("ours", "stock", "asked"):
+            _exported["sent"].labels(str(index), by)
 
 
 @metrics.harmless

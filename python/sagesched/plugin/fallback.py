@@ -20,8 +20,8 @@ def count() -> int:
 def report(cause: str, error: BaseException) -> None:
     """Count a fallback; the first of each cause is logged.
 
-    ``cause`` is a short fixed word, so that the counter's label set stays small. An exception's
-    message may carry a part of a prompt, so only its type and its frames are logged.
+    ``cause`` is one of ``metrics.LABELS``, so that the counter's label set stays small. An
+    exception's message may carry a part of a prompt, so only its type and its frames are logged.
     """
     global _counted
     _counted += 1

@@ -19,6 +19,56 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 EXPORT_DELAY_S = 0.25
+LABELS = {
+    "fallbacks": (
+        "abort",
+        "balance",
+        "balance-abort",
+        "balance-again",
+        "balance-books",
+        "balance-check",
+        "balance-prediction",
+        "balance-report",
+        "balance-reports",
+        "bootstrap",
+        "clock",
+        "describe",
+        "enter",
+        "malformed_prediction",
+        "malformed_wishes",
+        "memory",
+        "outcome",
+        "park",
+        "predict",
+        "rank",
+        "restart",
+        "retracted",
+        "retraction",
+        "role",
+        "settle",
+        "shadow",
+        "switch",
+        "watch",
+    ),
+    "ranked": ("predicted", "prior"),
+    "retracted": ("memory",),
+    "passes": ("arrival", "changed", "would_change"),
+    "admissions": ("ahead", "in_turn"),
+    "slowdown": ("sum", "requests"),
+    "shadow_requests": ("fcfs", "gittins"),
+    "shadow_wait_steps": ("fcfs", "gittins"),
+    "shadow_slowdown": ("fcfs", "gittins"),
+    "hook_seconds": ("scheduler",),
+    "hook_steps": ("scheduler",),
+    "deciles": tuple(str(decile) for decile in range(1, 11)),
+    "tokens": ("predicted", "real"),
+    "predictions": ("predictions", "deadline_misses", "not_ready", "overloaded", "errors"),
+    "outcomes": ("finished", "censored", "unknown"),
+    "file": ("restored", "saved", "shared", "dropped"),
+    "file_failures": ("any",),
+}
+"""Of each counter; all are on the page at 0 from the start, so that a first event is an increase.
+Which tenants there are is not known before."""
 
 _exported: dict[str, Any] = {}
 _seen: dict[tuple[str, str], float] = {}
@@ -43,6 +93,10 @@ def enable() -> None:
     )
     _exported["ranked"] = Counter(
         "sagesched_ranked_requests_total", "Requests that entered the rank engine.", ["source"]
+    )
+    _exported["opted_out"] = Counter(
+        "sagesched_opted_out_requests_total",
+        "Requests that came with the wish not to be reordered.",
     )
     _exported["parked"] = Counter(
         "sagesched_parked_requests_total",
@@ -121,6 +175,9 @@ def enable() -> None:
         "Failed attempts to use the history file.",
         ["kind"],
     )
+    for metric, labels in LABELS.items():
+        for label in labels:
+            _exported[metric].labels(label)
 
 
 def harmless(function: Callable[P, None]) -> Callable[P, None]:
@@ -146,6 +203,13 @@ def count_ranked(source: str) -> None:
     """One request entered the rank engine with a ``predicted`` or a ``prior`` distribution."""
     if _exported:
         _exported["ranked"].labels(source).inc()
+
+
+@harmless
+def count_opted_out() -> None:
+    """One request entered that is not to be reordered."""
+    if _exported:
+        _exported["opted_out"].inc()
 
 
 @harmless
@@ -215,12 +279,12 @@ def _export(service: PredictionService, calibration: Calibration) -> None:
     if stats.busy or (stats.history_waiting and not stats.history_failure):
         export_soon(service, calibration)
     _exported["history"].set(stats.history_size)
-    for result in ("predictions", "deadline_misses", "not_ready", "overloaded", "errors"):
+    for result in LABELS["predictions"]:
         _advance("predictions", result, getattr(stats, result))
     _advance("outcomes", "finished", stats.recorded - stats.censored)
     _advance("outcomes", "censored", stats.censored)
     _advance("outcomes", "unknown", stats.unknown)
-    for event in ("restored", "saved", "shared", "dropped"):
+    for event in LABELS["file"]:
         _advance("file", event, getattr(stats, f"history_{event}"))
     _advance("file_failures", "any", stats.history_failures)
 

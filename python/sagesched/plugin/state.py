@@ -40,6 +40,7 @@ class SchedulerState:
     Attributes:
         make_order: builds an empty order for a dial; also used to start again after an error.
         make_parking: builds what decides who gives way at a dial; None where nobody ever does.
+        why_no_parking: why nobody ever gives way, in a few words; empty where somebody may.
         max_running: most requests the engine runs at once.
         dial: how far the index may move a request.
         policy: whose order it is.
@@ -73,6 +74,7 @@ class SchedulerState:
     checksum: OrderChecksum | None = None
     role: str = ""
     clock: SharedClock = field(default_factory=SharedClock)
+    why_no_parking: Callable[[], str] = lambda: ""
     make_memory: Callable[[], Memory | None] = lambda: None
     memory: Memory | None = None
     watch: Watch = field(default_factory=Watch)
@@ -102,14 +104,14 @@ class SchedulerState:
     def failed(self, queue: list[Any]) -> None:
         """After an error of ours: arrival order now, a fresh start or off next."""
         self.failures += 1
-        if self.in_force:
-            stock_order(queue)
         self.order = None
-        if self.failures < GIVE_UP_AFTER:
-            try:
+        try:
+            if self.in_force:
+                stock_order(queue)
+            if self.failures < GIVE_UP_AFTER:
                 self.order = self.make_order(self.dial)
-            except Exception as error:
-                fallback.report("restart", error)
+        except Exception as error:
+            fallback.report("restart", error)
         metrics.set_slots(0)
 
     def switch(
@@ -168,10 +170,17 @@ class SchedulerState:
             "started_with": self.policy,
             "dial": self.dial if math.isfinite(self.dial) else "inf",
             "order": "kept up" if self.order is not None else f"off after {self.failures} errors",
-            "parking": "on" if self.parking is not None else "off",
+            "parking": self._parking_told(),
             "admission": "by forecast" if self.in_force and self.memory else "SGLang's",
             "waiting": 0 if self.order is None else len(self.order),
         }
+
+    def _parking_told(self) -> str:
+        if not self.in_force:
+            return "off"
+        if self.parking is not None and self.parking.limits.most_parks:
+            return "on"
+        return f"off ({self.why_no_parking() or 'after an error'})"
 
 
 @dataclass(frozen=True)

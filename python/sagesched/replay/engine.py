@@ -20,6 +20,8 @@ from typing import Any
 from sagesched.replay.trace import VOCABULARY
 
 EOS_TOKEN = 2
+LEAST_POOL_TOKENS = 2
+"""SGLang runs at most half as many requests as there are tokens in the pool."""
 MOST_POOL_TOKENS = 200_000_000
 MOST_PLACES = 1_000_000_000
 """The allocator's tables take real memory: some 20 bytes a token of the pool, and 4 bytes for every
@@ -54,6 +56,12 @@ class EngineConfig:
         for name in ("pool_tokens", "max_running", "context", "chunk", "page_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"EngineConfig: {name} must be at least 1")
+        if self.pool_tokens // self.page_size * self.page_size < LEAST_POOL_TOKENS:
+            raise ValueError(
+                f"EngineConfig: a KV pool of {self.pool_tokens} tokens (--pool) is too small: "
+                f"SGLang needs {LEAST_POOL_TOKENS} for a request, in whole pages of "
+                f"{self.page_size} (--page-size)"
+            )
         if self.pool_tokens > MOST_POOL_TOKENS:
             raise ValueError(f"EngineConfig: pool_tokens must be at most {MOST_POOL_TOKENS:,}")
         if self.max_running * self.context > MOST_PLACES:

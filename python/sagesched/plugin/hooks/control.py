@@ -32,17 +32,17 @@ def set_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kw
         change = read_change(asked)
         if change.in_force and change.policy != state.policy:
             raise ControlError(f"this server was started with {state.policy}, not {change.policy}")
-        state.switch(ordered_queue(self), in_force=change.in_force, dial=change.dial)
+        state.switch(ordered_queue(self, state.role), in_force=change.in_force, dial=change.dial)
         if state.bootstrap is not None and not state.in_force:
             state.bootstrap.rest(self.disagg_prefill_bootstrap_queue.queue)
+        logger.info("sagesched: switched at run time: %s", state.describe())
     except ControlError as error:
         logger.warning("sagesched: nothing was changed: %s", error)
         return SetInternalStateReqOutput(updated=False)
     except Exception as error:
         fallback.report("switch", error)
-        state.failed(ordered_queue(self))
+        state.failed(ordered_queue(self, state.role))
         return SetInternalStateReqOutput(updated=False)
-    logger.info("sagesched: switched at run time: %s", state.describe())
     return SetInternalStateReqOutput(updated=True)
 
 

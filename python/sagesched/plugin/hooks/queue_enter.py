@@ -24,39 +24,55 @@ def add_request_to_queue(original: Any, self: Any, req: Any, *args: Any, **kwarg
     limit = getattr(req.sampling_params, "max_new_tokens", None)  # a prefill server makes it 1
     result = original(self, req, *args, **kwargs)
     state: SchedulerState | None = state_of(self.policy)
-    if state is None:
-        return result
+    if state is not None:
+        try:
+            _entered(self, state, req, limit)
+        except Exception as error:
+            fallback.report("enter", error)
+            state.failed(ordered_queue(self, state.role))
+    return result
+
+
+def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None) -> None:
+    """SGLang has queued it; ``limit`` is what it said itself of its length."""
     if state.order is None:
         strip(req.sampling_params)
-        return result
-    if state.role != (role := role_of(self)):
-        _take_role(state, role)
+        return
+    step, role = scheduler.forward_ct, _role(scheduler, state)
     known = place_of(req) is not None
-    queue = _queue_of(self, role)
+    queue = _queue_of(scheduler, role)
     if not queue or not (queue[-1] is req or getattr(queue[-1], "req", None) is req):
         if known and role == DECODE:
-            _comes_back(state, self.disagg_decode_prealloc_queue.retracted_queue)
-            _note(state, req, Wishes(), False, known, self.forward_ct)
-        return result  # SGLang turned it away, or keeps its KV elsewhere
+            _comes_back(state, scheduler.disagg_decode_prealloc_queue.retracted_queue)
+            _note(state, req, Wishes(), False, known, step)
+        return  # SGLang turned it away, or keeps its KV elsewhere
     wishes = Wishes() if known else _wishes(req)
     if wishes.sent_s is not None:
-        idle = len(queue) == 1 and not self.running_batch.reqs
-        state.clock.saw(wishes.sent_s, self.forward_ct, idle)
+        _tell_time(state, wishes.sent_s, step, len(queue) == 1 and not scheduler.running_batch.reqs)
     predicted = None if known else _prediction(state, req)
     try:
         if role:
-            _enter(state, queue[-1], req, self.forward_ct, predicted, limit, wishes)
+            _enter(state, queue[-1], req, step, predicted, limit, wishes)
         else:
-            state.order.enter(req, self.forward_ct, predicted, limit, wishes.opted_out)
+            state.order.enter(req, step, predicted, limit, wishes.opted_out)
     except Exception as error:
         fallback.report("enter", error)
-        state.failed(ordered_queue(self))
+        state.failed(ordered_queue(scheduler, role))
     if not known:
         metrics.count_ranked("prior" if predicted is None else "predicted")
-    _note(state, req, wishes, predicted is not None, known, self.forward_ct)
+    if wishes.opted_out:
+        metrics.count_opted_out()
+    _note(state, req, wishes, predicted is not None, known, step)
     if known:
-        _waits_again(state, req, self.forward_ct)
-    return result
+        _waits_again(state, req, step)
+
+
+def _tell_time(state: SchedulerState, sent_s: float, step: int, idle: bool) -> None:
+    """To the clock that all ranks share."""
+    try:
+        state.clock.saw(sent_s, step, idle)
+    except Exception as error:
+        fallback.report("clock", error)
 
 
 def _waits_again(state: SchedulerState, req: Any, step: int) -> None:
@@ -73,16 +89,18 @@ def _queue_of(scheduler: Any, role: str) -> list[Any]:
     """Where SGLang puts a request that has come."""
     if role == PREFILL:
         return scheduler.disagg_prefill_bootstrap_queue.queue  # type: ignore[no-any-return]
-    return ordered_queue(scheduler)
+    return ordered_queue(scheduler, role)
 
 
-def _take_role(state: SchedulerState, role: str) -> None:
-    """A disaggregated server was switched from prefill to decode, or back."""
+def _role(scheduler: Any, state: SchedulerState) -> str:
+    """Of a disaggregated server, which may have been switched from prefill to decode, or back."""
     try:
-        state.take_role(role)
+        if state.role != (role := role_of(scheduler)):
+            state.take_role(role)
     except Exception as error:
         fallback.report("role", error)
         state.failed([])
+    return state.role
 
 
 def _enter(

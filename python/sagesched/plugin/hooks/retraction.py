@@ -23,25 +23,29 @@ from sagesched.plugin.timing import timed
 def get_decode_retraction_order(original: Any, reqs: list[Any], *args: Any, **kwargs: Any) -> Any:
     """Indices into ``reqs``, the most worth keeping first (SGLang pops from the end)."""
     stock = original(reqs, *args, **kwargs)
+    try:
+        return _best_first(reqs, stock)
+    except Exception as error:
+        fallback.report("retraction", error)
+        return stock
+
+
+def _best_first(reqs: list[Any], stock: Any) -> Any:
     if not reqs or any(place_of(request) is None for request in reqs):
         return stock
     holder = reqs[0]._sagesched_place.holder
     if holder is None or not holder.in_force or not holder.predicts or holder.order is None:
         return stock
-    try:
-        if holder.memory is not None:
-            holder.memory.retracted()
-        indices = running_indices(reqs)
-        places = [request._sagesched_place for request in reqs]
-        held = [len(request.origin_input_ids) + len(request.output_ids) for request in reqs]
-        keys = [
-            (place.priority, not place.overdue, index / max(1, tokens))
-            for place, index, tokens in zip(places, indices, held, strict=True)
-        ]
-        return sorted(stock, key=lambda i: keys[i])  # stable: ties stay in stock order
-    except Exception as error:
-        fallback.report("retraction", error)
-        return stock
+    if holder.memory is not None:
+        holder.memory.retracted()
+    indices = running_indices(reqs)
+    places = [request._sagesched_place for request in reqs]
+    held = [len(request.origin_input_ids) + len(request.output_ids) for request in reqs]
+    keys = [
+        (place.priority, not place.overdue, index / max(1, tokens))
+        for place, index, tokens in zip(places, indices, held, strict=True)
+    ]
+    return sorted(stock, key=lambda i: keys[i])  # stable: ties stay in stock order
 
 
 def running_indices(reqs: list[Any]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sagesched._version import __version__
@@ -70,6 +70,9 @@ def init_schedule_policy(original: Any, self: Any, *args: Any, **kwargs: Any) ->
         preempts=self.enable_priority_preemption,
         checksum=OrderChecksum() if settings.debug_order else None,
         role=role_of(self),
+        why_no_parking=lambda: (
+            _why_no_parking(self, settings) if predicts(policy) else f"not with {policy}"
+        ),
     )
     setattr(self.policy, STATE, state)
     self.__dict__.pop("get_prefill_adder_class", None)  # ours, of a replay's run before
@@ -146,24 +149,41 @@ def _is_first_rank() -> bool:
 
 
 def _parking(scheduler: Any, settings: Settings, dial: float) -> Parking | None:
-    """Running requests give way only where a resume is cheap and the radix tree keeps KV."""
+    """Who was retracted waits no longer than one that gave way, also where nobody does."""
     if scheduler.enable_priority_scheduling or role_of(scheduler):
         return None  # SGLang preempts, and its classes come first; other queues are ordered
-    cache = scheduler.tree_cache
-    pays = (
-        settings.parked_s > 0
-        and scheduler.is_mixed_chunk
-        and keeps_kv_of_unfinished()
-        and not getattr(cache, "disable", True)
-        and not cache.supports_mamba()
-        and scheduler.spec_algorithm.is_none()
-        and not scheduler.enable_lora  # whoever waits may have no place for its adapter
-        and scheduler.server_args.pp_size == 1
-    )
-    if not pays:
+    if _why_no_parking(scheduler, settings):
         return Parking(Limits(0, most_parks=0, most_seconds=settings.parked_s))
     slot_tokens = scheduler.max_total_num_tokens / scheduler.max_running_requests
     return Parking(Limits.of_dial(dial, slot_tokens, settings.parked_s))
+
+
+def _why_no_parking(scheduler: Any, settings: Settings) -> str:
+    """Running requests give way only where a resume is cheap and the radix tree keeps KV."""
+    return next(_against_parking(scheduler, settings), "")
+
+
+def _against_parking(scheduler: Any, settings: Settings) -> Iterator[str]:
+    if scheduler.enable_priority_scheduling:
+        yield "not with --enable-priority-scheduling"
+    if role_of(scheduler):
+        yield "not with --disaggregation-mode"
+    if settings.parked_s <= 0:
+        yield "SAGESCHED_PARKED_S is 0"
+    if not scheduler.is_mixed_chunk:
+        yield "needs --enable-mixed-chunk"
+    if not keeps_kv_of_unfinished():
+        yield "not with this release of SGLang"
+    if getattr(scheduler.tree_cache, "disable", True):
+        yield "needs a radix cache"
+    if scheduler.tree_cache.supports_mamba():
+        yield "not with Mamba layers"
+    if not scheduler.spec_algorithm.is_none():
+        yield "not with speculative decoding"
+    if scheduler.enable_lora:  # whoever waits may have no place for its adapter
+        yield "not with --enable-lora"
+    if scheduler.server_args.pp_size != 1:
+        yield "not with --pp-size above 1"
 
 
 def _memory(scheduler: Any, settings: Settings, policy: str) -> Memory | None:
