@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sagesched.balance.request_body import read_body
 from sagesched.balance.sal import Sal
 
 from .fake_sglang import POOL, FakeSglang
@@ -287,6 +289,48 @@ def test_what_is_not_balanced(fakes: tuple[FakeSglang, FakeSglang]) -> None:
         assert unknown.status_code == 404
         assert "ask a server itself" in unknown.json()["error"]["message"]
         assert a.seen == b.seen == []
+
+
+def test_information_comes_from_the_next_server_when_one_is_silent(
+    fakes: tuple[FakeSglang, FakeSglang],
+) -> None:
+    a, b = fakes
+    a.silent = True
+    with Router(a.url, b.url, inform_timeout_s=0.2) as router:
+        answer = router.client.get("/v1/models?x=1&y=%20z").json()
+        assert (answer["server"], answer["query"]) == ("b", "x=1&y=%20z")
+        wait_until(lambda: a.informing == 0)
+        b.silent = True
+        nobody = router.client.get("/v1/models")
+        assert (nobody.status_code, nobody.headers["retry-after"]) == (503, "1")
+
+
+def test_a_client_that_leaves_ends_its_information_request_too() -> None:
+    with FakeSglang("a") as a, Router(a.url, inform_timeout_s=1000.0) as router:
+        a.silent = True
+        with in_thread(lambda: router.client.get("/v1/models", timeout=0.5)) as answers:
+            wait_until(lambda: a.informing == 1)
+        assert isinstance(answers[0], httpx.ReadTimeout)
+        wait_until(lambda: a.informing == 0)
+
+
+def test_while_a_long_body_is_read_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(body: Any, *rest: Any) -> Any:
+        reading.set()
+        assert go_on.wait(PATIENT)
+        return read_body(body, *rest)
+
+    monkeypatch.setattr("sagesched.gateway.inference.read_request", slowly)
+    with FakeSglang("a") as a, Router(a.url) as router:
+        body = generate_body("x" * 2**20)
+        with in_thread(lambda: router.client.post("/generate", json=body)) as answers:
+            assert reading.wait(PATIENT)
+            assert router.client.get("/health", timeout=PATIENT / 2).status_code == 200
+            go_on.set()
+        assert answers[0].status_code == 200
+        assert [seen for _, seen in a.seen] == [body]
 
 
 def test_no_prompt_and_no_key_in_the_logs(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -27,40 +29,89 @@ def fake() -> Iterator[FakeSglang]:
         yield server
 
 
-def test_sigterm_lets_what_is_in_progress_end(fake: FakeSglang, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with log.open("w") as file:
-        command = (*COMMAND, "--replica", fake.url, "--port", "0", "--poll-ms", "20")
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        wait_until(lambda: re.search(r"listening on (\S+)", log.read_text()))
-        found = re.search(r"listening on (\S+)", log.read_text())
+class Process:
+    """`sagesched route` in front of one server, as a context manager that ends it."""
+
+    def __init__(self, replica: str, log: Path, *flags: str) -> None:
+        self._log = log
+        command = (*COMMAND, "--replica", replica, "--port", "0", "--poll-ms", "20", *flags)
+        with log.open("w") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> Process:
+        wait_until(lambda: re.search(r"listening on (\S+)", self.log))
+        found = re.search(r"listening on (\S+)", self.log)
         assert found
-        url = found[1]
-        client = httpx.Client(base_url=url, timeout=PATIENT, trust_env=False)
+        self.client = httpx.Client(base_url=found[1], timeout=PATIENT, trust_env=False)
+        wait_until(self.is_healthy)
+        return self
 
-        def health() -> bool:
-            try:
-                return client.get("/health").status_code == 200
-            except httpx.ConnectError:
-                return False
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.process.kill()
+        self.process.wait()
 
-        wait_until(health)
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return self._log.read_text()
+
+    def is_healthy(self) -> bool:
+        """Whether it takes requests."""
+        try:
+            return self.client.get("/health").status_code == 200
+        except httpx.ConnectError:
+            return False
+
+
+def test_sigterm_lets_what_is_in_progress_end(fake: FakeSglang, tmp_path: Path) -> None:
+    with Process(fake.url, tmp_path / "log") as route:
         fake.gate.clear()
-        with in_thread(lambda: client.post("/generate", json=generate_body())) as answers:
+        with in_thread(lambda: route.client.post("/generate", json=generate_body())) as answers:
             wait_until(lambda: fake.running == 1)
-            process.send_signal(signal.SIGTERM)
-            wait_until(lambda: not health())
+            route.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not route.is_healthy())
             time.sleep(0.2)
-            assert process.poll() is None
+            assert route.process.poll() is None
             fake.gate.set()
         assert answers[0].status_code == 200
-        assert process.wait(PATIENT) == 0
-        client.close()
-    finally:
-        process.kill()
-        process.wait()
-    assert log.read_text().rstrip().endswith("sagesched route: stopped")
+        assert route.process.wait(PATIENT) == 0
+        assert route.log.rstrip().endswith("sagesched route: stopped")
+
+
+def test_what_is_not_done_when_the_time_is_up_is_told_so(fake: FakeSglang, tmp_path: Path) -> None:
+    fake.token_s = 0.02
+    with Process(fake.url, tmp_path / "log", "--drain-s", "1") as route, ExitStack() as stack:
+        post = lambda **more: route.client.post(  # noqa: E731
+            "/generate", json=generate_body(tokens=100_000, **more)
+        )
+        whole = stack.enter_context(in_thread(post))
+        streamed = stack.enter_context(in_thread(lambda: post(stream=True)))
+        wait_until(lambda: fake.running == 2)
+        wait_until(lambda: fake.produced > 1)
+        route.process.send_signal(signal.SIGTERM)
+        assert route.process.wait(PATIENT) == 0
+        stack.close()
+        assert (whole[0].status_code, whole[0].headers["retry-after"]) == (503, "1")
+        assert whole[0].json()["error"]["code"] == "stopped"
+        assert streamed[0].status_code == 200
+        kind, data = [line for line in streamed[0].text.splitlines() if line][-2:]
+        assert kind == "event: error"
+        assert json.loads(data.removeprefix("data: "))["error"]["code"] == "stopped"
+        wait_until(lambda: fake.aborted == 2)
+        assert "Traceback" not in route.log
+        assert route.log.count("ERROR") == 1
+
+
+def test_a_client_that_has_left_does_not_hold_up_the_end(fake: FakeSglang, tmp_path: Path) -> None:
+    fake.silent = True
+    with Process(fake.url, tmp_path / "log", "--drain-s", "1000") as route:
+        with in_thread(lambda: route.client.get("/v1/models", timeout=1.0)) as answers:
+            wait_until(lambda: fake.informing == 1)
+        assert isinstance(answers[0], httpx.ReadTimeout)
+        route.process.send_signal(signal.SIGTERM)
+        assert route.process.wait(PATIENT) == 0
+        assert "ERROR" not in route.log
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +141,15 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
                 "--predictor-deadline-ms",
             )
             for value in ("inf", "nan", "-5", "0")
+        ),
+        (["--replica", "http://a:1", "--poll-ms", "1e-9"], "--poll-ms: expected at least 1"),
+        *(
+            (["--replica", "http://a:1", "--bytes-per-token", value], "expected 0.1 to 1000")
+            for value in ("1e-320", "1e9")
+        ),
+        (
+            ["--replica", "http://a:1", "--balance", "shortest_predicted:answers=1"],
+            "--balance shortest_predicted needs --predictor URL",
         ),
         (["--replica", "http://a:1", "--max-inflight", "0"], "--max-inflight: expected a number"),
         (["--replica", "http://a:1", "--max-queue", "-1"], "--max-queue: expected at least 0"),

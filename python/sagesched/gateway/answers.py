@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, TypeVar
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 RETRY_AFTER_S = 1
+
+T = TypeVar("T")
 
 
 class RefusedError(Exception):
@@ -29,8 +33,7 @@ class RefusedError(Exception):
 
 async def refuse(send: Send, refused: RefusedError) -> None:
     """Send it."""
-    error = {"message": refused.reason, "type": "router_error", "code": refused.result}
-    body = json.dumps({"error": error}).encode()
+    body = _said(refused)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if refused.status == 503:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
@@ -38,6 +41,75 @@ async def refuse(send: Send, refused: RefusedError) -> None:
         headers.append((b"connection", b"close"))  # the rest of the body is not read
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class CutOff:
+    """Middleware: says so when a request is cancelled, as the server does at the end of a drain.
+
+    Nothing sent yet: 503. An event stream: an event ``error``, then its end. Any other answer
+    breaks off, so that nobody takes it for a whole one.
+    """
+
+    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        begun: Message | None = None
+        ended = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun, ended
+            await send(message)
+            begun = begun or message
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            if not ended:
+                with contextlib.suppress(asyncio.CancelledError):  # again: the client reads nothing
+                    await _say_stopped(send, begun)
+
+
+async def _say_stopped(send: Send, begun: Message | None) -> None:
+    reason = "the router is stopping and the request was not done in time; it may have run"
+    refused = RefusedError(503, reason, "stopped")
+    if begun is None:
+        await refuse(send, refused)
+    elif _is_event_stream(begun):
+        body = b"\n\nevent: error\ndata: " + _said(refused) + b"\n\n"
+        await send({"type": "http.response.body", "body": body})
+
+
+def _is_event_stream(start: Message) -> bool:
+    headers = dict(start["headers"])
+    return bool(headers.get(b"content-type", b"").startswith(b"text/event-stream"))
+
+
+def _said(refused: RefusedError) -> bytes:
+    error = {"message": refused.reason, "type": "router_error", "code": refused.result}
+    return json.dumps({"error": error}).encode()
+
+
+async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """The work's task, done; it is cancelled when the client leaves, or we are cancelled."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    return working
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def read_body(receive: Receive, most: float) -> bytes | None:

@@ -6,21 +6,31 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import httpx
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sagesched.balance import make_chooser
 from sagesched.gateway.admission import Admission
+from sagesched.gateway.answers import CutOff, unless_left
 from sagesched.gateway.config import RouteConfig
 from sagesched.gateway.expected import Predictor
 from sagesched.gateway.fleet import Fleet
 from sagesched.gateway.inference import Inference
 from sagesched.gateway.metrics import Metrics
-from sagesched.gateway.upstream import make_client, passed_on, request_headers, send
+from sagesched.gateway.upstream import (
+    Headers,
+    make_client,
+    passed_on,
+    path_of,
+    request_headers,
+    send,
+)
 
 BALANCED = (
     "/generate",
@@ -46,7 +56,7 @@ def create_app(config: RouteConfig) -> Starlette:
     predictor = _predictor(config, polling)
     metrics = Metrics(fleet, admission, predictor)
     inference = Inference(config, fleet, client, admission, predictor, metrics)
-    service = _Service(fleet, client, metrics)
+    service = _Service(config, fleet, client, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -57,6 +67,7 @@ def create_app(config: RouteConfig) -> Starlette:
 
     return Starlette(
         lifespan=lifespan,
+        middleware=[Middleware(CutOff)],
         routes=[
             *(Route(path, inference, methods=["POST"]) for path in BALANCED),
             *(Route(path, service.anywhere) for path in ANYWHERE),
@@ -78,26 +89,33 @@ def _predictor(config: RouteConfig, client: httpx.AsyncClient) -> Predictor | No
 class _Service:
     """What is not balanced."""
 
-    def __init__(self, fleet: Fleet, client: httpx.AsyncClient, metrics: Metrics) -> None:
+    def __init__(
+        self, config: RouteConfig, fleet: Fleet, client: httpx.AsyncClient, metrics: Metrics
+    ) -> None:
+        self._timeout_s = config.inform_timeout_s
         self._fleet = fleet
         self._client = client
         self._metrics = metrics
 
     async def anywhere(self, request: Request) -> Response:
-        """The answer of the first healthy replica; all serve the same model."""
+        """The answer of the first healthy replica that gives one; all serve the same model."""
+        answering = await unless_left(request.receive, self._ask_each(request))
+        return Response(status_code=499) if answering.cancelled() else answering.result()
+
+    async def _ask_each(self, request: Request) -> Response:
+        headers, path = request_headers(request.headers.raw), path_of(request.scope)
         for replica in self._fleet.replicas:
             if replica.healthy:
-                headers = request_headers(request.headers.raw)
-                url = replica.url + request.url.path
-                try:
-                    async with send(self._client, "GET", url, headers, b"") as answer:
-                        content = await answer.aread()
-                except httpx.HTTPError:
-                    continue
-                return _copied(answer, content)
+                with contextlib.suppress(httpx.HTTPError, TimeoutError):
+                    return await self._ask(replica.url + path, headers)
         return JSONResponse(
             {"error": {"message": "no replica answers"}}, 503, headers={"retry-after": "1"}
         )
+
+    async def _ask(self, url: str, headers: Headers) -> Response:
+        with anyio.fail_after(self._timeout_s):
+            async with send(self._client, "GET", url, headers, b"") as answer:
+                return _copied(answer, await answer.aread())
 
     async def health(self, _: Request) -> Response:
         """200 while at least one replica gets requests."""

@@ -10,10 +10,13 @@ from sagesched.balance.request_body import BYTES_PER_TOKEN
 MOST_REPLICAS = 1024
 MOST = 2.0**50
 """Of any number here; seconds, bytes and requests alike."""
+LEAST_POLL_S = 0.001
+BYTES_PER_TOKEN_RANGE = (0.1, 1000.0)
 
 _ABOVE_0 = {
     "poll_s": "--poll-ms",
     "poll_timeout_s": "poll_timeout_s",
+    "inform_timeout_s": "inform_timeout_s",
     "failures": "failures",
     "connect_timeout_s": "connect_timeout_s",
     "stall_s": "--stall-s",
@@ -37,6 +40,7 @@ class RouteConfig:
         balance: name of the chooser.
         poll_s: between two looks at a replica's load.
         poll_timeout_s: a look that takes longer has failed.
+        inform_timeout_s: an information route waits so long for a replica, then asks the next one.
         failures: looks that fail in a row until a replica gets no more requests.
         stall_s: a replica with requests whose load stands still so long gets no more either.
         max_inflight: requests at the replicas; further ones wait here.
@@ -59,6 +63,7 @@ class RouteConfig:
     seed: int = 0
     poll_s: float = 0.2
     poll_timeout_s: float = 2.0
+    inform_timeout_s: float = 5.0
     failures: int = 3
     connect_timeout_s: float = 2.0
     stall_s: float = 30.0
@@ -85,9 +90,15 @@ class RouteConfig:
         for name, flag in _ABOVE_0.items():
             value = getattr(self, name)
             _require(0 < value <= MOST, f"{flag}: expected a number above 0, got {value}")
+        _require(self.poll_s >= LEAST_POLL_S, "--poll-ms: expected at least 1")
+        least, most = BYTES_PER_TOKEN_RANGE
+        _require(
+            least <= self.bytes_per_token <= most,
+            f"--bytes-per-token: expected {least:g} to {most:g}, got {self.bytes_per_token}",
+        )
         _require(0 <= self.max_queue <= MOST, "--max-queue: expected at least 0")
         _require(
-            self.predictor is not None or self.balance != "shortest_predicted",
+            self.predictor is not None or self.balance.partition(":")[0] != "shortest_predicted",
             "--balance shortest_predicted needs --predictor URL",
         )
 

@@ -148,5 +148,7 @@ def _fields(asked: Asked) -> dict[str, Any]:
 
 
 def _shortened(asked: Asked) -> Any:
-    whole: Any = list(asked.ids) or asked.text
-    return whole if len(whole) <= MOST_TEXT else whole[: MOST_TEXT // 2] + whole[-MOST_TEXT // 2 :]
+    whole: Any = asked.ids or asked.text
+    if len(whole) > MOST_TEXT:
+        whole = whole[: MOST_TEXT // 2] + whole[-MOST_TEXT // 2 :]
+    return whole if isinstance(whole, str) else list(whole)

@@ -148,8 +148,11 @@ class Fleet:
             replica.load, replica.moved = load, now
             self.chooser.observe(replica.index, load)
         replica.failures = 0
+        # Of one that gets nothing any more we wait for a new report, also when our requests have
+        # left: an idle engine makes one in each turn of its loop, with --sleep-on-idle once a
+        # second (`Scheduler.on_idle`). None comes from one that hangs, or is paused.
         if replica.in_flight == 0 and replica.healthy:
-            replica.moved = now  # an idle engine need not report anything new
+            replica.moved = now  # nobody waits for it
         stalled = now - replica.moved > self._config.stall_s
         reachable = self.targets.reachable(replica.index)
         reason = "its load stands still" if stalled else "" if reachable else "not at the gateway"

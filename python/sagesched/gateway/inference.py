@@ -15,18 +15,28 @@ from sagesched.balance import NoReplica, Query
 from sagesched.balance.request_body import Asked
 from sagesched.balance.request_body import read_body as read_request
 from sagesched.gateway.admission import Admission, RejectedError
-from sagesched.gateway.answers import Message, Receive, RefusedError, Send, read_body, refuse
+from sagesched.gateway.answers import (
+    Message,
+    Receive,
+    RefusedError,
+    Send,
+    read_body,
+    refuse,
+    unless_left,
+)
 from sagesched.gateway.config import RouteConfig
 from sagesched.gateway.expected import Expected, Predictor
 from sagesched.gateway.fleet import Fleet
 from sagesched.gateway.metrics import Metrics
 from sagesched.gateway.outcome import Tail
 from sagesched.gateway.targets import ROUTED_HEADER, Gateway
-from sagesched.gateway.upstream import Headers, passed_on, request_headers
+from sagesched.gateway.upstream import Headers, passed_on, path_of, request_headers
 from sagesched.gateway.upstream import send as send_upstream
 
 NOT_SENT = ("call_upstream_connection_failed", "no_available_workers")
 """Error codes of SGLang's gateway that mean: no replica has got the request."""
+LONG_BODY = 2**20
+"""Bytes; a longer one is read in a thread."""
 
 logger = logging.getLogger("sagesched.route")
 
@@ -62,16 +72,7 @@ class Inference:
         if body is None:
             self._metrics.ended("client_left")
             return
-        serving = asyncio.ensure_future(self._serve(scope, body, send))
-        leaving = asyncio.ensure_future(_left(receive))
-        try:
-            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                serving.cancel()
-                await asyncio.wait({serving})
-        finally:
-            leaving.cancel()
-            serving.cancel()
+        serving = await unless_left(receive, self._serve(scope, body, send))
         if serving.cancelled():
             self._metrics.ended("client_left")
         elif (error := serving.exception()) is not None:
@@ -83,7 +84,10 @@ class Inference:
     async def _serve(self, scope: Message, body: bytes, send: Send) -> str:
         """Returns what became of it, for the metrics."""
         began = time.perf_counter()
-        asked = read_request(_json(body), self._config.bytes_per_token)
+        if len(body) <= LONG_BODY:
+            asked = _asked(body, self._config.bytes_per_token)
+        else:  # others are served meanwhile, where Python lets them
+            asked = await asyncio.to_thread(_asked, body, self._config.bytes_per_token)
         try:
             async with self._admission.place():
                 expected = await self._predictor.ask(asked) if self._predictor else None
@@ -141,7 +145,7 @@ class Inference:
             return False
         headers = request_headers(scope["headers"])
         headers += [(name.encode(), value.encode()) for name, value in more]
-        url = base + _path(scope)
+        url = base + path_of(scope)
         through_gateway = isinstance(self._fleet.targets, Gateway)
         try:
             async with send_upstream(self._client, "POST", url, headers, body) as answer:
@@ -204,9 +208,8 @@ class _Answer:
             predictor.tell(expected.key, *outcome)
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _asked(body: bytes, bytes_per_token: float) -> Asked:
+    return read_request(_json(body), bytes_per_token)
 
 
 def _json(body: bytes) -> Any:
@@ -214,8 +217,3 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None  # the engine says what is wrong with it
-
-
-def _path(scope: Message) -> str:
-    query = scope["query_string"].decode("latin-1")
-    return str(scope["path"]) + (f"?{query}" if query else "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 import httpx
 
@@ -63,6 +64,12 @@ def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     listed = {part.strip().lower() for value in named for part in value.split(b",")}
     stopped = _HOP_BY_HOP | listed
     return [(name, value) for name, value in pairs if name not in stopped]
+
+
+def path_of(scope: Mapping[str, Any]) -> str:
+    """Of a client's request, with its query."""
+    query = scope["query_string"].decode("latin-1")
+    return str(scope["path"]) + (f"?{query}" if query else "")
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
