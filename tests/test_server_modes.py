@@ -54,7 +54,7 @@ CHECKSUM = re.compile(r"(PP\d|TP\d)[^\n]*sagesched: order checksum (\w+) after (
 def nothing_failed(url: str) -> None:
     """No fallback was counted; the server needs --enable-metrics."""
     found = asyncio.run(our_metrics(url))
-    assert [name for name in found if "fallbacks" in name] == []
+    assert not [name for name in found if "fallbacks" in name and found[name]]
 
 
 def checksums(server: EngineServer) -> dict[int, dict[str, str]]:
@@ -133,7 +133,7 @@ def is_empty_and_sound(url: str) -> None:
     serve_all(url, [Job("last", "Are you there?", 3)])
     found = asyncio.run(our_metrics(url))
     assert found["sagesched_rank_engine_slots"] == 0.0
-    assert [name for name in found if "fallbacks" in name] == []
+    assert not [name for name in found if "fallbacks" in name and found[name]]
 
 
 def test_pages_chunks_and_no_overlap(mixed_bag: EngineServer) -> None:
