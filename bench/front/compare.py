@@ -24,7 +24,8 @@ def beaten(
 
     Who is told true lengths meets ours that are told them, too; all others meet ours that know what
     the setting is of: the laws, or what the shipped predictor has learned. Where none is better:
-    the lowest mean without a longer tail, or else the shortest tail.
+    the lowest mean without a longer tail, or else the shortest tail. Both figures are of the seeds
+    that both have.
     """
     names = ("mean_ttlt_s", "p99_ttlt_s")
     rows = {line: rows_of(setting, line) for line in setting.lines}
@@ -35,28 +36,35 @@ def beaten(
         if other.name not in PUBLISHED_NAMES or not rows[other]:
             continue
         told = next(iter(rows[other].values())).predictor == "oracle"
-        figures = {}
-        for line in (other, *(TOLD if told else mine)):
-            if line not in rows:
-                continue
-            seeds = rows[line].keys() & rows[other].keys() & rows[setting.baseline].keys()
-            pairs = [(rows[line][seed], rows[setting.baseline][seed]) for seed in seeds]
-            if pairs:
-                figures[line] = [
-                    mean(getattr(a, x) / getattr(b, x) for a, b in pairs) for x in names
-                ]
-        wanted = figures.pop(other, None)
-        if wanted is None or not figures:
+        found: dict[Line, tuple[list[float], list[float]]] = {}  # ours, theirs, in the same seeds
+        for line in TOLD if told else mine:
+            triples = [
+                (rows[line][seed], rows[other][seed], base)
+                for seed, base in rows[setting.baseline].items()
+                if seed in rows.get(line, ()) and seed in rows[other]
+            ]
+            if triples:
+                found[line] = (
+                    [
+                        mean(getattr(a, x) / getattr(base, x) for a, _, base in triples)
+                        for x in names
+                    ],
+                    [
+                        mean(getattr(b, x) / getattr(base, x) for _, b, base in triples)
+                        for x in names
+                    ],
+                )
+        if not found:
             continue
-        better = [x for x, found in figures.items() if all(map(le, found, wanted))]
-        short = [x for x, found in figures.items() if found[1] <= wanted[1]]  # no longer tail
+        better = [x for x, (a, b) in found.items() if all(map(le, a, b))]
+        short = [x for x, (a, b) in found.items() if a[1] <= b[1]]  # no longer tail
         if better or short:
-            best = min(better or short, key=lambda x: figures[x][0])
+            best = min(better or short, key=lambda x: found[x][0][0])
         else:
-            best = min(figures, key=lambda x: figures[x][1])
-        found = figures[best]
+            best = min(found, key=lambda x: found[x][0][1])
+        ours, theirs = found[best]
         verdict = "yes" if better else "**no**"
         yield (
-            f"| {other.name} | {wanted[0]:.3f} at {wanted[1]:.3f} | {verdict} | {best.name} | "
-            f"{found[0]:.3f} at {found[1]:.3f} |"
+            f"| {other.name} | {theirs[0]:.3f} at {theirs[1]:.3f} | {verdict} | {best.name} | "
+            f"{ours[0]:.3f} at {ours[1]:.3f} |"
         )
