@@ -61,6 +61,7 @@ class Options:
             "PYTHONPATH": str(ROOT),
             "SAGESCHED_DEBUG_ORDER": "1",
             "SAGESCHED_HISTORY": str(self.history),
+            **({"SAGESCHED_DIAL": "4"} if self.mixed else {}),  # victims may be larger
             "SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION": "8",
         }
 
