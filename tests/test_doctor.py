@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 import pytest
 
-from sagesched.doctor import PATCH, Finding, examine, help_loads_plugins
+from sagesched.doctor import examine
+from sagesched.doctor.engine import PATCH, help_loads_plugins
+from sagesched.doctor.finding import Finding
 from sagesched.plugin.settings import VARIABLES
 from sagesched.plugin.table import HOOKS
 from sagesched.plugin.versions import SUPPORTED

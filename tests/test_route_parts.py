@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from sagesched.balance.prefix_table import blocks_of
 from sagesched.balance.reported import LoadReader
 from sagesched.balance.request_body import read_body
 from sagesched.gateway.admission import Admission, RejectedError
-from sagesched.gateway.answers import CutOff
 from sagesched.gateway.config import RouteConfig
 from sagesched.gateway.expected import read_prediction
 from sagesched.gateway.outcome import Tail
 from sagesched.gateway.targets import Gateway
-
-from .fake_sglang import FakeSglang
-from .routing import Router, generate_body, wait_until
 
 LOAD = {
     "timestamp": 100.0,
@@ -226,77 +214,6 @@ def test_places_are_given_in_order_and_never_lost() -> None:
     asyncio.run(scenario())
 
 
-STREAM = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"text/event-stream; charset=utf-8")],
-}
-JSON = STREAM | {"headers": [(b"content-type", b"application/json"), (b"content-length", b"9")]}
-PIECE = {"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True}
-LAST = {"type": "http.response.body", "body": b"data: 2\n\n", "more_body": False}
-
-
-@pytest.mark.parametrize(
-    ("sent", "more"),
-    [
-        ([], [503, b"stopped"]),
-        ([STREAM], [b"event: error"]),
-        ([STREAM, PIECE], [b"event: error"]),
-        ([STREAM, PIECE, LAST], []),
-        ([JSON], []),  # the server closes the connection: it has no end
-        ([JSON, PIECE], []),
-    ],
-)
-def test_who_is_cut_off_is_told_where_an_answer_can_still_say_so(
-    sent: list[dict[str, Any]], more: list[Any]
-) -> None:
-    passed: list[Any] = []
-
-    async def send(message: Any) -> None:
-        passed.append(message)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        for message in sent:
-            await send(message)
-        await asyncio.sleep(1000)
-
-    async def scenario() -> None:
-        task = asyncio.ensure_future(CutOff(app)({"type": "http"}, read_nothing, send))
-        await asyncio.sleep(0.01)
-        task.cancel()
-        await task
-
-    asyncio.run(scenario())
-    assert passed[: len(sent)] == sent
-    told = passed[len(sent) :]
-    assert len(told) == len(more)
-    for message, part in zip(told, more, strict=True):
-        assert message["status"] == part if isinstance(part, int) else part in message["body"]
-    assert not told or not told[-1].get("more_body", False)
-
-
-def test_a_client_that_reads_nothing_cannot_hold_up_the_end() -> None:
-    async def send(_: Any) -> None:
-        await asyncio.sleep(1000)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(1000)
-
-    async def scenario() -> None:
-        task = asyncio.ensure_future(CutOff(app)({"type": "http"}, read_nothing, send))
-        for _ in range(2):
-            await asyncio.sleep(0.01)
-            task.cancel()
-        await task
-
-    asyncio.run(scenario())
-
-
-async def read_nothing() -> Any:
-    """Of a client that has nothing more to say."""
-    await asyncio.sleep(1000)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -318,90 +235,3 @@ async def read_nothing() -> Any:
 def test_bad_settings_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected|name|needs"):
         RouteConfig(**{"replicas": ("http://a:1",), **change})
-
-
-class FakePredictor:
-    """Predicts as many tokens as the prompt has words; ``slow`` keeps it from answering."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.told: list[dict[str, Any]] = []
-        self.slow = False
-        self.status = 200
-        self.quantiles: Any = None
-
-    async def predict(self, request: Request) -> Response:
-        body = await request.json()
-        self.asked.append(body)
-        while self.slow:
-            await asyncio.sleep(0.01)
-        words = len(body["prompt"].split())
-        quantiles = self.quantiles or {"0.5": words}
-        answer = {"quantiles": quantiles, "expected_output_tokens_p90": words}
-        return JSONResponse(answer | {"key": f"key {len(self.asked)}"}, self.status)
-
-    async def ingest(self, request: Request) -> Response:
-        self.told.append(await request.json())
-        return JSONResponse({"accepted": 1})
-
-
-@contextmanager
-def served(predictor: FakePredictor) -> Iterator[str]:
-    app = Starlette(
-        routes=[
-            Route("/predict", predictor.predict, methods=["POST"]),
-            Route("/ingest", predictor.ingest, methods=["POST"]),
-        ]
-    )
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    predictor.slow = False
-    server.should_exit = server.force_exit = True
-    thread.join()
-
-
-def test_predicted_lengths_decide_and_real_ones_are_told() -> None:
-    predictor = FakePredictor()
-    with (
-        served(predictor) as url,
-        FakeSglang("a", token_s=0.01) as a,
-        FakeSglang("b", token_s=0.01) as b,
-        Router(
-            a.url, b.url, predictor=url, predictor_deadline_s=20.0, balance="shortest_predicted"
-        ) as router,
-    ):
-        with router.client.stream(
-            "POST", "/generate", json=generate_body("w " * 500, 150, stream=True)
-        ) as long:
-            first = long.headers["x-served-by"]
-            # Both wait behind nothing but the long one, which is predicted to be long.
-            others = {router.generate("w w", 3).json()["text"] for _ in range(3)}
-            long.read()
-        assert others == {"a", "b"} - {first}
-        wait_until(lambda: len(predictor.told) == 4)
-        lengths = {(told["output_tokens"], told["finished"]) for told in predictor.told}
-        assert lengths == {(150, True), (3, True)}
-        assert predictor.asked[0]["max_new_tokens"] == 150
-        assert router.metric("predictions_total", result="told") == 4
-
-
-def test_without_an_answer_in_time_requests_go_on() -> None:
-    predictor = FakePredictor()
-    with (
-        served(predictor) as url,
-        FakeSglang("a") as a,
-        Router(a.url, predictor=url, predictor_deadline_s=0.1) as router,
-    ):
-        predictor.slow = True
-        assert router.generate().status_code == 200
-        assert router.metric("predictions_total", result="deadline") == 1
-        predictor.slow, predictor.status = False, 503
-        assert router.generate().status_code == 200
-        wait_until(lambda: router.metric("predictions_total", result="failed") == 1)
-        predictor.status, predictor.quantiles = 200, [1]
-        assert router.generate().status_code == 200
-        wait_until(lambda: router.metric("predictions_total", result="failed") == 2)
-        assert predictor.told == []
