@@ -12,7 +12,13 @@ import pytest
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin.order import QueueOrder
-from sagesched.plugin.parking import MOST_VICTIMS, Limits, Parking
+from sagesched.plugin.parking import (
+    HURRY_S,
+    LAST_MOMENT_S,
+    MOST_VICTIMS,
+    Limits,
+    Parking,
+)
 from sagesched.plugin.place import place_of
 from sagesched.predict.defaults import cold_start_pmf
 
@@ -118,11 +124,11 @@ def test_who_was_parked_too_long_goes_first() -> None:
     parking.park(victim, 5.0)
     queue.append(victim)
     order.enter(victim, 5, None)
-    for now_s in (5.0, 14.9):
+    for now_s in (5.0, 14.1):
         parking.hurry(order, now_s)
         order.rank(queue, 2, lambda request: 0)
         assert queue[0].name == "wait0"
-    parking.hurry(order, 15.0)
+    parking.hurry(order, 14.3)  # so that it is back within 10 s
     order.rank(queue, 2, lambda request: 0)
     assert queue[0] is victim
 
@@ -165,6 +171,53 @@ def test_who_was_parked_too_long_is_not_parked_again() -> None:
     assert parking.victims(batch, order) == [batch[1]]
 
 
+def test_at_the_last_moment_also_large_requests_give_way() -> None:
+    order, batch, queue = setting([3000, 3000], [])
+    parking = Parking(LIMITS)
+    batch[1].output_ids = [1] * LIMITS.most_kv_tokens
+    queue.append(batch[0])
+    order.enter(batch[0], 5, None)
+    parking.park(batch[0], 0.0)
+    parking.hurry(order, 9.4)
+    assert parking.victims(batch[1:], order) == []
+    parking.hurry(order, 9.6)
+    assert parking.victims(batch[1:], order) == [batch[1]]
+    parking.park(batch[1], 9.6)
+    order.enter(batch[1], 5, None)
+    order.settle([batch[1]])  # the first is back
+    parking.hurry(order, 9.7)
+    assert parking.limits.most_kv_tokens < 1100
+    assert not parking._may_give_way(batch[1])  # large, and nobody waits for too long any more
+
+
+@pytest.mark.parametrize(
+    ("bound_s", "hurries_s", "last_moment_s"), [(10.0, 9.2, 9.5), (3.0, 2.4, 2.5), (1.0, 0.8, 0.8)]
+)
+def test_a_short_bound_leaves_most_of_it(
+    bound_s: float, hurries_s: float, last_moment_s: float
+) -> None:
+    limits = replace(LIMITS, most_seconds=bound_s)
+    assert limits.before_the_bound(HURRY_S) == pytest.approx(hurries_s)
+    assert limits.before_the_bound(LAST_MOMENT_S) == pytest.approx(last_moment_s)
+
+
+def test_at_a_low_dial_nobody_gives_way_to_a_few() -> None:
+    limits = Limits.of_dial(1.0, 1000.0)
+    few = [10] * (limits.fewest_waiting - 1)
+    order, batch, _ = setting([3000], few)
+    assert Parking(limits).victims(batch, order) == []
+    order, batch, _ = setting([3000], [*few, 10])
+    assert Parking(limits).victims(batch, order) == batch
+    assert Limits.of_dial(3.0, 1000.0).fewest_waiting == 1
+
+
+def test_but_to_one_that_was_parked_too_long() -> None:
+    order, batch, queue = setting([3000, 3000], [])
+    parking = Parking(replace(LIMITS, fewest_waiting=4))
+    overdue(parking, order, queue, batch[0])
+    assert parking.victims(batch[1:], order) == [batch[1]]
+
+
 def test_an_order_made_anew_after_an_error_still_hurries() -> None:
     _, batch, queue = order_batch_queue = setting([3000], [10])
     overdue(Parking(LIMITS), order_batch_queue[0], queue, batch[0])
@@ -196,10 +249,10 @@ def test_where_nobody_gives_way_a_retracted_stream_still_goes_first_in_time() ->
     queue.append(back)
     order.enter(back, 5, None)
     parking.retracted(back, 5.0)
-    parking.hurry(order, 14.9)
+    parking.hurry(order, 14.1)
     order.rank(queue, 2, lambda request: 0)
     assert queue[0].name == "wait0"
-    parking.hurry(order, 15.0)
+    parking.hurry(order, 14.3)
     order.rank(queue, 2, lambda request: 0)
     assert queue[0] is back
     place = place_of(back)

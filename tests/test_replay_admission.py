@@ -12,7 +12,7 @@ from sagesched.replay.generators import GeneratedWorkload
 from sagesched.replay.presets import preset
 from sagesched.replay.result import RunResult
 
-from .replaying import EvenSteps, replaying, request, run_gittins
+from .replaying import EvenSteps, Job, harness, replaying, request, run_gittins, run_job
 
 pytestmark = pytest.mark.server
 
@@ -60,3 +60,23 @@ def test_small_ones_go_on_behind_one_that_does_not_fit() -> None:
 
 def test_at_a_dial_of_0_they_are_served_as_they_come(run: Any) -> None:
     assert (np.diff(run("forecast", dial=0.0).first_s) >= 0).all()
+
+
+def prompt_tokens_computed(_: Any) -> tuple[int, int]:
+    """After a run: as we count them, and as SGLang does."""
+    from sagesched.plugin.state import state_of
+
+    run_job(Job(PROMPTS, "gittins"))
+    scheduler = harness().scheduler
+    return state_of(scheduler.policy).prefilled_tokens, scheduler.processed_tokens_counter
+
+
+PROMPTS = [request(9.0 * number, 100, 20, number=number) for number in range(10)]
+
+
+def test_prompt_tokens_are_counted_once_each() -> None:
+    """The seconds that ranks share hang on them; SGLang's counter goes up while it decodes."""
+    with replaying(EngineConfig(mixed=True), run=prompt_tokens_computed) as count:
+        ours, theirs = count(None)
+    assert ours == 10 * 100
+    assert theirs > ours, "SGLang's counter is right now: use it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sagesched.plugin.shared_clock import FOLLOWED, SharedClock
+from sagesched.plugin.shared_clock import FOLLOWED, PREFILL_TOKENS_IN_A_STEP, SharedClock, work_of
 
 
 def test_between_requests_time_passes_at_the_pace_of_the_steps() -> None:
@@ -15,6 +15,14 @@ def test_between_requests_time_passes_at_the_pace_of_the_steps() -> None:
     assert clock.at(450) == pytest.approx(1004.5)
     clock.saw(1004.2, 450)  # faster than thought: the request knows better
     assert clock.at(450) == 1004.2
+
+
+def test_steps_that_prefill_take_longer() -> None:
+    clock, prompt = SharedClock(), round(10 * PREFILL_TOKENS_IN_A_STEP)
+    clock.saw(1000.0, work_of(0, 0))
+    clock.saw(1001.0, work_of(100, 0))
+    assert clock.at(work_of(110, 0)) == pytest.approx(1001.1)
+    assert clock.at(work_of(110, prompt)) == pytest.approx(1001.2)
 
 
 def test_the_pace_follows() -> None:

@@ -9,16 +9,17 @@ Who gives way is decided by the keys of the order (``order.py``), at ages of now
 only among small requests: what has produced a lot has little left to wait for, and would be what
 makes the tail long. Every rank decides alike.
 
-Nobody stays parked for long: after ``Limits.most_seconds`` a request goes before everything that
-waits, the one parked first before the others, and is not parked again. It resumes in the next pass
-that has room for it. To make room whoever may give way does so, whatever its key; where nobody may,
-it is a matter of when the next running request ends.
+Nobody stays parked for longer than ``Limits.most_seconds``: somewhat earlier a request goes before
+everything that waits, the one parked first before the others, and is not parked again. It resumes
+in the next pass that has room for it. To make room whoever may give way does so, whatever its key,
+and at the last moment however large it is; where nobody may, it is a matter of when the next
+running request ends.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,12 @@ VICTIM_SHARE = 0.6
 """Most KV tokens of a victim at a dial of 1, as a share of a slot's part of the pool."""
 MOST_VICTIMS = 8
 """In a pass."""
+HURRY_S, LAST_MOMENT_S = 0.8, 0.5
+"""So long before the bound a parked request goes first, and whoever runs gives way to it."""
+MOST_LEAD = 0.2
+"""Of the bound: neither is earlier."""
+FEWEST_WAITING = 4
+"""At a dial up to 1 nobody gives way to fewer: it costs a stream more than they would wait."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,19 @@ class Limits:
         most_parks: how often a request may be parked; 0 parks nobody, and who was retracted still
             goes before all others in time.
         margin: units of ``ln(index)`` by which a waiting request must be better.
-        most_seconds: a request parked for so long goes before all others, see ``SharedClock``.
+        fewest_waiting: nobody is parked for fewer.
+        most_seconds: nobody is parked for longer, where that can be had; see ``SharedClock``.
     """
 
     most_kv_tokens: int
     most_parks: int = 2
     margin: float = 0.5
+    fewest_waiting: int = 1
     most_seconds: float = math.inf
+
+    def before_the_bound(self, lead_s: float) -> float:
+        """Seconds parked at which that much time is left."""
+        return self.most_seconds - min(lead_s, MOST_LEAD * self.most_seconds)
 
     @classmethod
     def of_dial(cls, dial: float, slot_tokens: float, most_seconds: float = math.inf) -> Limits:
@@ -63,7 +76,12 @@ class Limits:
         """
         reach = min(max(dial, 1.0), 4.0)
         most_kv_tokens = int(VICTIM_SHARE * reach**2 * slot_tokens)
-        return cls(most_kv_tokens, most_parks=round(2 * reach), most_seconds=most_seconds)
+        return cls(
+            most_kv_tokens,
+            most_parks=round(2 * reach),
+            fewest_waiting=FEWEST_WAITING if dial <= 1.0 else 1,
+            most_seconds=most_seconds,
+        )
 
 
 class Parking:
@@ -76,6 +94,8 @@ class Parking:
         self._ranked_in = -REFRESH_STEPS
         self._keys: Keys | None = None  # that they were ranked by
         self._away: OrderedDict[int, Any] = OrderedDict()  # by id of place, longest parked first
+        self._hurried: deque[Any] = deque()  # of those that wait, the one parked first first
+        self._any_size = False
         self._pass = 0
 
     def victims(self, running: Sequence[Any], order: QueueOrder) -> list[Any]:
@@ -91,6 +111,8 @@ class Parking:
             self._ranked_in, self._keys = self._pass, order.keys
             self._worst = order.worst_first([r for r in running if self._may_give_way(r)])
         if not self._worst or not len(order):
+            return []
+        if len(order) < self.limits.fewest_waiting and not self._hurried:
             return []
         weight = order.keys.weight
         margin = self.limits.margin * (1.0 if math.isinf(weight) else weight)
@@ -139,15 +161,28 @@ class Parking:
 
     def hurry(self, order: QueueOrder, now_s: float) -> None:
         """Who has been parked for too long goes first; looks at the one parked longest."""
+        hurry_s = self.limits.before_the_bound(HURRY_S)
         while self._away:
             request = next(iter(self._away.values()))
             place: Place = request._sagesched_place
-            if place.handle >= 0 and now_s - place.parked_at < self.limits.most_seconds:
-                return
+            if place.handle >= 0 and now_s - place.parked_at < hurry_s:
+                break
             self._away.popitem(last=False)
             if place.handle >= 0:
                 order.hurry(request)
+                self._hurried.append(request)
                 self._ranked_in = -REFRESH_STEPS  # somebody is to give way now
+        self._let_any_size_give_way(now_s)
+
+    def _let_any_size_give_way(self, now_s: float) -> None:
+        """While somebody is still parked at the last moment."""
+        while self._hurried and self._hurried[0]._sagesched_place.handle < 0:
+            self._hurried.popleft()
+        first = self._hurried[0]._sagesched_place if self._hurried else None
+        last_moment_s = self.limits.before_the_bound(LAST_MOMENT_S)
+        any_size = first is not None and now_s - first.parked_at >= last_moment_s
+        if any_size != self._any_size:
+            self._any_size, self._ranked_in = any_size, -REFRESH_STEPS
 
     def _may_give_way(self, request: Any) -> bool:
         place = place_of(request)
@@ -157,7 +192,7 @@ class Parking:
             and not place.opted_out
             and not place.overdue
             and place.parks < self.limits.most_parks
-            and held <= self.limits.most_kv_tokens
+            and (self._any_size or held <= self.limits.most_kv_tokens)
             and not request.finished()
             and request.to_finish is None
             and getattr(request, "session", None) is None

@@ -2,7 +2,7 @@
 
 A rank's own clock must not decide anything: another rank's shows another time. But requests carry
 the time at which they were sent, the same on every rank, and between two of them time passes at the
-pace of the engine's steps so far.
+pace of the engine's work so far: its steps, of which those that prefill take longer.
 """
 
 from __future__ import annotations
@@ -15,21 +15,29 @@ LEAST_STEPS = 8
 """Of what was sent at once and taken in within fewer steps nothing is learned of the pace."""
 FIRST_STEP_S = 0.02
 """A step's seconds before anything was seen."""
+PREFILL_TOKENS_IN_A_STEP = 400.0
+"""Prompt tokens that take as long as a step more; an engine without other work needs fewer, but up
+to some hundreds are hidden behind a step's decoding."""
+
+
+def work_of(steps: int, prefilled_tokens: int) -> float:
+    """What an engine has done, in decode steps."""
+    return steps + prefilled_tokens / PREFILL_TOKENS_IN_A_STEP
 
 
 class SharedClock:
     """Of one scheduler process; a function of the requests and the engine's steps."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[int, float]] = deque(maxlen=FOLLOWED)  # step, seconds
+        self._seen: deque[tuple[float, float]] = deque(maxlen=FOLLOWED)  # work, seconds
         self._step_s = FIRST_STEP_S
 
-    def saw(self, sent_s: float, step: int, idle: bool = False) -> None:
-        """A request came in that step and says when it was sent; an older one says nothing new.
+    def saw(self, sent_s: float, work: float, idle: bool = False) -> None:
+        """A request came now and says when it was sent; an older one says nothing new.
 
         Args:
             sent_s: seconds, by the clock of who sends.
-            step: the engine's step count.
+            work: what the engine has done, see ``work_of``.
             idle: nobody ran or waited: the engine made no steps while time went by, which says
                 nothing of their pace.
         """
@@ -37,14 +45,14 @@ class SharedClock:
             return
         if idle:
             self._seen.clear()
-        self._seen.append((step, sent_s))
-        first_step, first_s = self._seen[0]
-        if step - first_step >= LEAST_STEPS:
-            self._step_s = (sent_s - first_s) / (step - first_step)
+        self._seen.append((work, sent_s))
+        first, first_s = self._seen[0]
+        if work - first >= LEAST_STEPS:
+            self._step_s = (sent_s - first_s) / (work - first)
 
-    def at(self, step: int) -> float:
-        """Seconds at a step of now, on the clock of who sends the requests."""
+    def at(self, work: float) -> float:
+        """Seconds of now, on the clock of who sends the requests."""
         if not self._seen:
-            return step * FIRST_STEP_S
-        last_step, last_s = self._seen[-1]
-        return last_s + (step - last_step) * self._step_s
+            return work * FIRST_STEP_S
+        last, last_s = self._seen[-1]
+        return last_s + (work - last) * self._step_s

@@ -24,7 +24,7 @@ from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
 from sagesched.plugin.settings import POLICY, STOCK, predicts
-from sagesched.plugin.shared_clock import SharedClock
+from sagesched.plugin.shared_clock import SharedClock, work_of
 from sagesched.plugin.turns import Turns
 from sagesched.plugin.watch import Watch
 from sagesched.plugin.whatif import WhatIf
@@ -59,6 +59,7 @@ class SchedulerState:
         parking: None where running requests do not give way.
         whatif: while looking on, what the order would do; None when in force.
         taken_tokens: prompt tokens that were given KV memory by a decode server.
+        prefilled_tokens: prompt tokens computed so far.
         passed_over: whether the last pass of admission went past somebody for want of memory.
         failures: errors so far; at ``GIVE_UP_AFTER`` the order stays off until a restart, or until
             it is switched on again.
@@ -85,6 +86,7 @@ class SchedulerState:
     passed_over: bool = False
     failures: int = 0
     taken_tokens: int = 0
+    prefilled_tokens: int = 0
 
     def __post_init__(self) -> None:
         self.take_role(self.role)
@@ -94,6 +96,14 @@ class SchedulerState:
     def predicts(self) -> bool:
         """Whether predicted lengths have a say, and a model of the engine can be played."""
         return predicts(self.policy)
+
+    def work(self, step: int) -> float:
+        """What the engine has done by a step of now, as the clock counts it."""
+        return work_of(step, self.prefilled_tokens)
+
+    def now_s(self, step: int) -> float:
+        """Seconds on the clock that all ranks share."""
+        return self.clock.at(self.work(step))
 
     def take_role(self, role: str) -> None:
         """Order the queue of that role of a disaggregated server, idle now."""

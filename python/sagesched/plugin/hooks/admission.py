@@ -33,6 +33,7 @@ def get_new_batch_prefill(
         _decoding(plan, running_batch).batch_is_full = True
     admitted: list[Any] = []
     try:
+        state.prefilled_tokens += _prefilled_tokens(plan)
         if state.order is not None and len(state.order) != len(self.waiting_queue):
             admitted = _were_waiting(plan)
             state.order.settle(self.waiting_queue)
@@ -57,7 +58,7 @@ def _park(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
         if victims:
             release_to_tree(batch, victims)
             for request in victims:
-                state.parking.park(request, state.clock.at(scheduler.forward_ct))
+                state.parking.park(request, state.now_s(scheduler.forward_ct))
             metrics.count_parked(len(victims))
     except Exception as error:
         fallback.report("park", error)
@@ -70,7 +71,7 @@ def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
     waiting, running = scheduler.waiting_queue, batch.reqs
     assert state.parking is not None
     assert state.order is not None
-    state.parking.hurry(state.order, state.clock.at(scheduler.forward_ct))
+    state.parking.hurry(state.order, state.now_s(scheduler.forward_ct))
     if not waiting:
         state.parking.rest()
     if not waiting or not running or scheduler.chunked_req is not None:
@@ -105,6 +106,18 @@ def _report(scheduler: Any, state: SchedulerState, plan: Any, running: Any, admi
 def _decoding(plan: Any, running: Any) -> Any:
     """The batch that goes on decoding."""
     return getattr(plan, "running_batch", running)
+
+
+def _prefilled_tokens(plan: Any) -> int:
+    """Prompt tokens of the batch that SGLang made.
+
+    Its own count, ``processed_tokens_counter``, adds those of a running batch's first prefill with
+    every step that decodes.
+    """
+    batch = getattr(plan, "batch_to_run", plan)
+    if batch is None:
+        return 0
+    return int(batch.extend_num_tokens) - len(getattr(batch, "decoding_reqs", None) or ())
 
 
 def _were_waiting(plan: Any) -> list[Any]:

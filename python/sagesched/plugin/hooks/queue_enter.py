@@ -70,7 +70,7 @@ def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None)
 def _tell_time(state: SchedulerState, sent_s: float, step: int, idle: bool) -> None:
     """To the clock that all ranks share."""
     try:
-        state.clock.saw(sent_s, step, idle)
+        state.clock.saw(sent_s, state.work(step), idle)
     except Exception as error:
         fallback.report("clock", error)
 
@@ -80,7 +80,7 @@ def _waits_again(state: SchedulerState, req: Any, step: int) -> None:
     try:
         place = place_of(req)
         if place is not None and place.parked_at < 0 and state.parking is not None:
-            state.parking.retracted(req, state.clock.at(step))
+            state.parking.retracted(req, state.now_s(step))
     except Exception as error:
         fallback.report("retracted", error)
 
