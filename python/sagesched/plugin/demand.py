@@ -39,7 +39,7 @@ ABOVE = 1.0
 """How far above it large ones are pushed back while memory is free."""
 ABOVE_UNDER_PRESSURE = 1.0
 """What full memory adds to that."""
-QUEUE_SHARE = 2.0
+QUEUE_SHARE = 1.0
 """Weight at a dial of 1, in what waits."""
 PRESSURE_STEPS = 4
 SLACK = 0.75

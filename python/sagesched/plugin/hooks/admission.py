@@ -117,7 +117,7 @@ def _prefilled_tokens(plan: Any) -> int:
     batch = getattr(plan, "batch_to_run", plan)
     if batch is None:
         return 0
-    return int(batch.extend_num_tokens) - len(getattr(batch, "decoding_reqs", None) or ())
+    return int(batch.extend_num_tokens or 0) - len(getattr(batch, "decoding_reqs", None) or ())
 
 
 def _were_waiting(plan: Any) -> list[Any]:

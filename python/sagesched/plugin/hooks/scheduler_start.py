@@ -118,20 +118,21 @@ def _larry(scheduler: Any, settings: Settings) -> tuple[Callable[[float], QueueO
         evictable = scheduler.tree_cache.evictable_size()
         return float(1.0 - (free + evictable) / pool)
 
-    def processed_tokens() -> int:
-        if role_of(scheduler) == DECODE:  # computed elsewhere for this server
-            state = state_of(scheduler.policy)
-            return 0 if state is None else int(state.taken_tokens)
-        return _processed_tokens(scheduler)
-
     sign = _priority_sign(scheduler)
-    kv_use(), processed_tokens()  # a scheduler that has not got them is refused now
-    return lambda dial: LarryOrder(dial, kv_use, processed_tokens, sign), "predicting nothing"
+    kv_use()  # a scheduler that does not tell it is refused now
+
+    def make(dial: float) -> QueueOrder:
+        return LarryOrder(dial, kv_use, lambda: _processed_tokens(scheduler), sign)
+
+    return make, "predicting nothing"
 
 
 def _processed_tokens(scheduler: Any) -> int:
-    """Prompt tokens it has computed."""
-    return int(scheduler.processed_tokens_counter)
+    """Prompt tokens it has computed; of a decode server those that it has taken up."""
+    state: SchedulerState | None = state_of(scheduler.policy)
+    if state is None:
+        return 0
+    return state.taken_tokens if role_of(scheduler) == DECODE else state.prefilled_tokens
 
 
 def _priority_sign(scheduler: Any) -> int:
