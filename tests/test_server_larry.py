@@ -14,9 +14,19 @@ from cpu_engine.server import EngineServer
 from sagesched.cli import main
 from sagesched.plugin.wire import PRIVATE_KEY
 
+from .serving import start_server
+from .test_server_modes import (
+    OPTIMISTIC,
+    SCARCE,
+    check_ranks_agree,
+    crowd,
+    nothing_failed,
+    serve_all,
+    with_priority,
+)
 from .test_server_operating import exported, fallbacks
-from .test_server_order import one_slot, serve_behind_blockers
-from .traffic import Job, post, serving_order
+from .test_server_order import BLOCKER_TOKENS, one_slot, serve_behind_blockers
+from .traffic import Job, post, run_behind, serving_order
 
 pytestmark = pytest.mark.server
 
@@ -91,6 +101,33 @@ def test_it_cannot_become_gittins(server: EngineServer, capsys: pytest.CaptureFi
     assert answer == (200, [False])
     assert main(["switch", server.url, "--dial", str(math.inf)]) == 0
     assert "larry, dial inf" in capsys.readouterr().out
+
+
+def test_classes_come_first_and_the_demand_decides_inside() -> None:
+    args = ["--enable-priority-scheduling", "--enable-metrics"]
+    with one_slot("larry", *args, env={"SAGESCHED_DIAL": "inf"}) as server:
+        jobs = sized_jobs()
+        for job, priority in zip(jobs, (0, 5, 5, 0, 0, 5, 0, 5, 0, 5), strict=True):
+            with_priority(job, priority)
+        first = [with_priority(Job("blocker", "Count on and on.", BLOCKER_TOKENS), 100)]
+        done = asyncio.run(run_behind(server.url, first, jobs))
+        order = serving_order([job for job in done if job.name != "blocker"])
+        classes = {job.name: (job.extra or {})["priority"] for job in jobs}
+        assert [classes[name] for name in order] == [5] * 5 + [0] * 5
+        assert "".join(name[0] for name in order) == "SSSLLSSLLL"
+        assert fallbacks(exported(server.url)) == {}
+
+
+def test_ranks_agree_while_requests_are_retracted() -> None:
+    """KV memory is short; who was retracted comes back, with what it had produced."""
+    args = ["--schedule-policy", "larry", "--tp-size", "2", "--max-running-requests", "16"]
+    env = {"SAGESCHED_DEBUG_ORDER": "1", **OPTIMISTIC}
+    with start_server(*args, "--enable-metrics", *SCARCE, env=env) as server:
+        jobs = crowd(64) + [Job(f"B{i}", f"Go on and on, {i}.", 200) for i in range(24)]
+        serve_all(server.url, jobs)
+        assert "KV cache pool is full. Retract requests" in server.log_path.read_text()
+        check_ranks_agree(server, {"TP0", "TP1"}, least_passes=32)
+        nothing_failed(server.url)
 
 
 def test_tensor_parallel_ranks_agree() -> None:
