@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import re
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sagesched.replay.calibrate import add_arguments, run
-from sagesched.replay.fitted import FittedStepTime
+from sagesched.cost import CostModel
+from sagesched.plugin.settings import read_settings
+from sagesched.replay.calibrate import add_arguments, cost_of, run
+from sagesched.replay.fitted import FittedStepTime, Line
 from sagesched.replay.measure import decode_step, stall
 from sagesched.replay.probe import Event
 from sagesched.replay.probe_plan import Prompts, decode_plan, prefill_plan
@@ -28,6 +32,17 @@ def _calibrate(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return run(parser.parse_args(arguments))
+
+
+def test_the_cost_follows_from_measured_steps() -> None:
+    """20 running of 1,000 KV tokens each: a step of 30 ms, in which 300 prompt tokens could be
+    prefilled, and which costs the batch 20 * (500 + 1,000)."""
+    model = FittedStepTime(
+        "m", Line(0.0, 0.01, (0.0, 1e-6)), Line(0.0, 0.0, (1e-4, 0.0, 0.0)),
+        engine={"pool_tokens": 20_000, "max_running": 40},
+    )  # fmt: skip
+    assert cost_of(model) == CostModel(500.0, 1.0, 20 * 1500 / 300)
+    assert cost_of(replace(model, engine={})) is None
 
 
 def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -56,6 +71,11 @@ def test_a_server_is_measured_and_the_model_written(
     printed = capsys.readouterr()
     assert "relative error" in printed.out
     assert "beside the steps, per request" in printed.out
+    said = re.search(r"SAGESCHED_COST=(\S+)", printed.out)
+    assert said is not None
+    weights = read_settings({"SAGESCHED_COST": said[1]}).cost
+    assert weights is not None
+    assert weights.token == pytest.approx(20_000 / 16)
     assert "decode 2 x 32 tokens" in printed.err
     for body in engine.seen:
         assert body["custom_logit_processor"] == "x"

@@ -48,7 +48,9 @@ class CostModel:
             raise ValueError("CostModel: all coefficients are 0; at least one must be positive")
 
     @classmethod
-    def of_engine(cls, pool_tokens: int, slots: int) -> CostModel:
+    def of_engine(
+        cls, pool_tokens: int, slots: int, prefilled_in_a_step: float | None = None
+    ) -> CostModel:
         """The cost by the shares of an engine's two scarce things that a request takes.
 
         One step of a request that holds ``x`` KV tokens takes ``1/slots`` of the running batch
@@ -61,12 +63,16 @@ class CostModel:
         Args:
             pool_tokens: KV tokens the engine can hold.
             slots: requests it can run at once.
+            prefilled_in_a_step: prompt tokens that are prefilled in the time of one decode step of
+                ``typical_batch``, where that was measured.
         """
         slots = max(slots, 1)
         per_step = pool_tokens / slots
-        batch = max(1.0, min(float(slots), pool_tokens / TYPICAL_HELD_TOKENS))
+        batch = typical_batch(pool_tokens, slots)
+        if prefilled_in_a_step is None:
+            prefilled_in_a_step = PREFILL_TOKENS_IN_AN_EMPTY_STEP + batch
         batch_step = batch * (per_step + TYPICAL_HELD_TOKENS)
-        return cls(per_step, 1.0, batch_step / (PREFILL_TOKENS_IN_AN_EMPTY_STEP + batch))
+        return cls(per_step, 1.0, batch_step / max(prefilled_in_a_step, 1.0))
 
     def remaining(
         self, output_len: float, age: float = 0.0, prompt_len: float = 0.0, cached_len: float = 0.0
@@ -79,6 +85,11 @@ class CostModel:
         held = tokens * ((output_len + age) / 2 + prompt_len)
         uncached = prompt_len - min(cached_len, prompt_len)
         return self.token * tokens + self.memory * held + self.prefill * uncached
+
+
+def typical_batch(pool_tokens: int, slots: int) -> float:
+    """Requests that run at once under load: as many as slots, or as memory, allow."""
+    return max(1.0, min(float(slots), pool_tokens / TYPICAL_HELD_TOKENS))
 
 
 def _check(name: str, value: object) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sagesched.cost import TYPICAL_HELD_TOKENS, CostModel, typical_batch
 from sagesched.replay import flags
 from sagesched.replay.fitted import FittedStepTime
 from sagesched.replay.fitting import fit
@@ -29,6 +30,8 @@ cache is flushed), and one replica. A few minutes.
 
 POOR_FIT = 0.2
 """Median relative error above which the steps do not follow the model at all."""
+PROMPT_TOKENS = 512
+"""Of the prompt whose prefill is weighed against decode steps."""
 PREFILL_PER_ROUND = 2
 """A stall is one step long, where a decode step is averaged over many: more repeats."""
 
@@ -169,7 +172,30 @@ def summary(model: FittedStepTime) -> str:
         f"{error.p95:.1%} (P95)"
         for kind, error in model.errors.items()
     ]
+    cost = cost_of(model)
+    if cost is not None:
+        lines.append(f"  cost of a request by these steps: {_as_variable(cost)}")
     return "\n".join(lines)
+
+
+def cost_of(model: FittedStepTime) -> CostModel | None:
+    """The cost of a request on the measured engine; None if its pool or slots are not known."""
+    pool, slots = (int(model.engine.get(name) or 0) for name in ("pool_tokens", "max_running"))
+    if pool < 1 or slots < 1:
+        return None
+    batch = round(typical_batch(pool, slots))
+    decode_s = model.seconds(
+        Step(decode_requests=batch, decode_kv_tokens=round(batch * TYPICAL_HELD_TOKENS))
+    )
+    prompt = PROMPT_TOKENS
+    prefill_s = model.seconds(
+        Step(prefill_tokens=prompt, prefill_attention=prompt**2 / 2, prefill_requests=1)
+    )
+    return CostModel.of_engine(pool, slots, prompt * decode_s / prefill_s)
+
+
+def _as_variable(cost: CostModel) -> str:
+    return f"SAGESCHED_COST={cost.token:.4g},{cost.memory:.4g},{cost.prefill:.4g}"
 
 
 def _warm_up(
