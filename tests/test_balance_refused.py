@@ -60,6 +60,7 @@ def test_only_a_choosers_own_constants_can_be_given(name: str, key: str) -> None
         ("random:answers=yes", r"answers = 'yes': expected 0 or 1"),
         ("random:seed=1.5", r"chooser random: seed = 1.5: expected a whole number"),
         ("power_of_two:seed=inf", r"seed = inf: expected a whole number"),
+        ("sal:output=1:output=2", "output is said twice"),
         ("sal:output=" + "9" * 5000, "output = inf: expected a number"),
     ],
 )
@@ -67,6 +68,13 @@ def test_the_message_says_what_is_valid(spec: str, message: str) -> None:
     for read in (read_spec, lambda spec: make_chooser(spec, 2)):
         with pytest.raises(ValueError, match=message):
             read(spec)
+
+
+@pytest.mark.parametrize("tokens", [-1, math.nan, math.inf])
+def test_a_prompt_that_cannot_be_is_no_query(tokens: float) -> None:
+    """It would spoil the sums of a chooser for all that come after it."""
+    with pytest.raises(ValueError, match=r"prompt_tokens = .*expected a number"):
+        Query("r", tokens)  # type: ignore[arg-type]
 
 
 def test_what_only_a_replay_gives_is_checked_too() -> None:

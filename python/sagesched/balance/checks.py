@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sagesched.balance.kinds import ReplicaLoad
-
-MOST = 1e18
+from sagesched.balance.kinds import MOST, ReplicaLoad
 
 
 def check_number(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MOST = 1e18
+"""Of any count."""
+
 
 class NoReplica(RuntimeError):  # noqa: N818  # it is the state that it names
     """No replica is healthy."""
@@ -54,6 +57,11 @@ class Query:
         high_output: about the 0.9 quantile of it, tokens; None unknown.
         sent_s: when it is sent, on the clock of ``ReplicaLoad.made_s``; None unknown. Only a
             chooser that does not hear of ends (``answers=False``) looks at the two.
+
+    Predictions that cannot be (negative, NaN, infinite) are taken for unknown.
+
+    Raises:
+        ValueError: ``prompt_tokens`` cannot be.
     """
 
     key: str
@@ -62,3 +70,9 @@ class Query:
     expected_output: float | None = None
     high_output: float | None = None
     sent_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prompt_tokens <= MOST:
+            raise ValueError(
+                f"Query.prompt_tokens = {self.prompt_tokens!r}: expected a number of at least 0"
+            )

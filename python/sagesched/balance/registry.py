@@ -60,7 +60,11 @@ def read_spec(spec: str) -> tuple[str, dict[str, Any]]:
     """
     name, *parts = spec.split(":")
     kind = _kind(name)
-    constants = dict(_assigned(spec, part) for part in parts)
+    constants: dict[str, Any] = {}
+    for key, value in (_assigned(spec, part) for part in parts):
+        if key in constants:
+            raise ValueError(f"{spec}: {key} is said twice")
+        constants[key] = value
     if issubclass(kind, Oracle):
         if constants:
             raise ValueError(f"{spec}: chooser {name} has no constants")

@@ -13,9 +13,9 @@ import math
 from dataclasses import dataclass
 
 from sagesched.balance.books import Account, Sent
-from sagesched.balance.checks import MOST, check_number
+from sagesched.balance.checks import check_number
 from sagesched.balance.counted import output_of
-from sagesched.balance.kinds import Query, ReplicaLoad
+from sagesched.balance.kinds import MOST, Query, ReplicaLoad
 from sagesched.balance.prefixed import Prefixed
 
 
