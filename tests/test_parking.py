@@ -186,8 +186,35 @@ def test_at_the_last_moment_also_large_requests_give_way() -> None:
     order.enter(batch[1], 5, None)
     order.settle([batch[1]])  # the first is back
     parking.hurry(order, 9.7)
-    assert parking.limits.most_kv_tokens < 1100
     assert not parking._may_give_way(batch[1])  # large, and nobody waits for too long any more
+
+
+def test_large_requests_give_way_to_no_bystander() -> None:
+    order, batch, queue = setting([3000] * 9, [10] * 7)
+    parking = Parking(LIMITS)
+    for request in batch[1:]:
+        request.output_ids = [1] * LIMITS.most_kv_tokens
+    queue.append(batch[0])
+    order.enter(batch[0], 5, None)
+    parking.park(batch[0], 0.0)
+    parking.hurry(order, 9.6)
+    assert len(parking.victims(batch[1:], order)) == 1
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_left_while_the_order_was_made_anew_is_in_no_hurry(leaves: bool) -> None:
+    order, batch, queue = setting([3000, 3000], [])
+    parking = Parking(replace(LIMITS, fewest_waiting=4))
+    overdue(parking, order, queue, batch[0])
+    fresh = QueueOrder(PRIOR, CostModel(token=1.0, memory=0.0), 4.0, slots=4)
+    if leaves:
+        queue.remove(batch[0])
+    for request in [Request("new0"), Request("new1")]:
+        queue.append(request)
+    fresh.settle(queue)
+    parking.hurry(fresh, 101.0)
+    assert parking._late == (0 if leaves else 1)
+    assert parking.victims(batch[1:], fresh) == ([] if leaves else batch[1:])
 
 
 @pytest.mark.parametrize(
@@ -212,10 +239,10 @@ def test_at_a_low_dial_nobody_gives_way_to_a_few() -> None:
 
 
 def test_but_to_one_that_was_parked_too_long() -> None:
-    order, batch, queue = setting([3000, 3000], [])
+    order, batch, queue = setting([3000, 3000, 3000], [10, 10])
     parking = Parking(replace(LIMITS, fewest_waiting=4))
     overdue(parking, order, queue, batch[0])
-    assert parking.victims(batch[1:], order) == [batch[1]]
+    assert len(parking.victims(batch[1:], order)) == 1  # and not one to each of the others, too
 
 
 def test_an_order_made_anew_after_an_error_still_hurries() -> None:

@@ -62,21 +62,25 @@ def test_at_a_dial_of_0_they_are_served_as_they_come(run: Any) -> None:
     assert (np.diff(run("forecast", dial=0.0).first_s) >= 0).all()
 
 
-def prompt_tokens_computed(_: Any) -> tuple[int, int]:
-    """After a run: as we count them, and as SGLang does."""
+def prompt_tokens_computed(policy: str) -> tuple[int, int, float]:
+    """After a run: as we count them, as SGLang does, and the clock of the order."""
     from sagesched.plugin.state import state_of
 
-    run_job(Job(PROMPTS, "gittins"))
+    run_job(Job(PROMPTS, policy))
     scheduler = harness().scheduler
-    return state_of(scheduler.policy).prefilled_tokens, scheduler.processed_tokens_counter
+    state = state_of(scheduler.policy)
+    return state.prefilled_tokens, scheduler.processed_tokens_counter, state.order._now(-1)
 
 
 PROMPTS = [request(9.0 * number, 100, 20, number=number) for number in range(10)]
 
 
-def test_prompt_tokens_are_counted_once_each() -> None:
-    """The seconds that ranks share hang on them; SGLang's counter goes up while it decodes."""
-    with replaying(EngineConfig(mixed=True), run=prompt_tokens_computed) as count:
-        ours, theirs = count(None)
+@pytest.mark.parametrize("chunk", [8192, 40])
+def test_prompt_tokens_are_counted_once_each(chunk: int) -> None:
+    """The seconds that ranks share and larry's arrivals hang on them; SGLang's counter goes up
+    while it decodes."""
+    with replaying(EngineConfig(mixed=True, chunk=chunk), run=prompt_tokens_computed) as count:
+        ours, theirs, _ = count("gittins")
+        assert count("larry")[::2] == (ours, ours)
     assert ours == 10 * 100
     assert theirs > ours, "SGLang's counter is right now: use it"

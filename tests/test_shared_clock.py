@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sagesched.plugin.shared_clock import FOLLOWED, PREFILL_TOKENS_IN_A_STEP, SharedClock, work_of
+from sagesched.plugin.shared_clock import FOLLOWED, PREFILL_TOKENS_IN_A_STEP, SharedClock
 
 
 def test_between_requests_time_passes_at_the_pace_of_the_steps() -> None:
@@ -19,10 +19,20 @@ def test_between_requests_time_passes_at_the_pace_of_the_steps() -> None:
 
 def test_steps_that_prefill_take_longer() -> None:
     clock, prompt = SharedClock(), round(10 * PREFILL_TOKENS_IN_A_STEP)
-    clock.saw(1000.0, work_of(0, 0))
-    clock.saw(1001.0, work_of(100, 0))
-    assert clock.at(work_of(110, 0)) == pytest.approx(1001.1)
-    assert clock.at(work_of(110, prompt)) == pytest.approx(1001.2)
+    clock.saw(1000.0, 0)
+    clock.saw(1001.0, 100)
+    assert clock.at(110) == pytest.approx(1001.1)
+    assert clock.at(110, prompt) == pytest.approx(1001.2)
+
+
+def test_a_burst_taken_in_around_one_long_prefill_says_nothing_of_the_pace() -> None:
+    clock = SharedClock()
+    for second in range(5):
+        clock.saw(1000.0 + second, 50 * second)
+    clock.saw(1005.0, 250, idle=True)
+    for number in range(1, 200):
+        clock.saw(1005.0 + 0.0002 * number, 251, 8192)
+    assert clock.at(401, 8192) == pytest.approx(1005.04 + 150 * 0.02, rel=1e-4)
 
 
 def test_the_pace_follows() -> None:

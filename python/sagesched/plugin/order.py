@@ -276,11 +276,15 @@ class QueueOrder:
         """Running requests and their keys, as if they waited; see `RunningOrder`."""
         return self._running.worst_first(running, self.keys)
 
+    def holds(self, request: Any) -> bool:
+        """Whether it waits here."""
+        return self._requests.get(request._sagesched_place.handle) is request
+
     def hurry(self, request: Any) -> None:
         """Put a parked request before all others, but for those parked before it that are, too."""
         place: Place = request._sagesched_place
         place.overdue = True
-        if self._requests.get(place.handle) is request:
+        if self.holds(request):
             boost = AT_ONCE * (min(place.parked_at, LATEST_S) - 2 * LATEST_S)
             self._engine.set_boost([place.handle], [boost])
             self._changed = True

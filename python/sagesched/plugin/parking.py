@@ -19,7 +19,7 @@ running request ends.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,8 +94,8 @@ class Parking:
         self._ranked_in = -REFRESH_STEPS
         self._keys: Keys | None = None  # that they were ranked by
         self._away: OrderedDict[int, Any] = OrderedDict()  # by id of place, longest parked first
-        self._hurried: deque[Any] = deque()  # of those that wait, the one parked first first
-        self._any_size = False
+        self._hurried: dict[int, Any] = {}  # of those that wait, by id of place
+        self._late = 0  # of those, at the last moment
         self._pass = 0
 
     def victims(self, running: Sequence[Any], order: QueueOrder) -> list[Any]:
@@ -112,21 +112,29 @@ class Parking:
             self._worst = order.worst_first([r for r in running if self._may_give_way(r)])
         if not self._worst or not len(order):
             return []
-        if len(order) < self.limits.fewest_waiting and not self._hurried:
-            return []
         weight = order.keys.weight
         margin = self.limits.margin * (1.0 if math.isinf(weight) else weight)
         if not order.best_keys(1)[0] + margin < self._worst[0][0]:
             return []
         here = {id(request) for request in running}
         worst = [(key, r) for key, r in self._worst if id(r) in here and self._may_give_way(r)]
-        chosen = []
-        for best, (key, request) in zip(order.best_keys(MOST_VICTIMS), worst, strict=False):
-            if not best + margin < key:
-                break
-            chosen.append(request)
+        chosen = self._chosen(worst, order, margin)
         gone = {id(request) for request in chosen}
         self._worst = [(key, r) for key, r in worst if id(r) not in gone]
+        return chosen
+
+    def _chosen(
+        self, worst: Sequence[tuple[float, Any]], order: QueueOrder, margin: float
+    ) -> list[Any]:
+        """Of those that may give way; the best waiting ones are those in a hurry."""
+        enough = len(order) >= self.limits.fewest_waiting
+        best = order.best_keys(MOST_VICTIMS if enough else min(len(self._hurried), MOST_VICTIMS))
+        chosen: list[Any] = []
+        for key, request in worst:
+            if len(chosen) == len(best) or not best[len(chosen)] + margin < key:
+                break
+            if len(chosen) < self._late or self._is_small(request):
+                chosen.append(request)
         return chosen
 
     def rest(self) -> None:
@@ -170,29 +178,28 @@ class Parking:
             self._away.popitem(last=False)
             if place.handle >= 0:
                 order.hurry(request)
-                self._hurried.append(request)
+                self._hurried[id(place)] = request
                 self._ranked_in = -REFRESH_STEPS  # somebody is to give way now
-        self._let_any_size_give_way(now_s)
+        if self._hurried:
+            self._look_at_the_hurried(order, now_s)
 
-    def _let_any_size_give_way(self, now_s: float) -> None:
-        """While somebody is still parked at the last moment."""
-        while self._hurried and self._hurried[0]._sagesched_place.handle < 0:
-            self._hurried.popleft()
-        first = self._hurried[0]._sagesched_place if self._hurried else None
+    def _look_at_the_hurried(self, order: QueueOrder, now_s: float) -> None:
+        """Who still waits of them, and for how many it is the last moment."""
+        self._hurried = {id_: r for id_, r in self._hurried.items() if order.holds(r)}
         last_moment_s = self.limits.before_the_bound(LAST_MOMENT_S)
-        any_size = first is not None and now_s - first.parked_at >= last_moment_s
-        if any_size != self._any_size:
-            self._any_size, self._ranked_in = any_size, -REFRESH_STEPS
+        since = [request._sagesched_place.parked_at for request in self._hurried.values()]
+        late = sum(now_s - parked_at >= last_moment_s for parked_at in since)
+        if late != self._late:
+            self._late, self._ranked_in = late, -REFRESH_STEPS
 
     def _may_give_way(self, request: Any) -> bool:
         place = place_of(request)
-        held = len(request.origin_input_ids) + len(request.output_ids)
         return (
             place is not None
             and not place.opted_out
             and not place.overdue
             and place.parks < self.limits.most_parks
-            and (self._any_size or held <= self.limits.most_kv_tokens)
+            and (self._late > 0 or self._is_small(request))
             and not request.finished()
             and request.to_finish is None
             and getattr(request, "session", None) is None
@@ -200,3 +207,7 @@ class Parking:
             and not request.return_logprob
             and not request.skip_radix_cache_insert
         )
+
+    def _is_small(self, request: Any) -> bool:
+        held = len(request.origin_input_ids) + len(request.output_ids)
+        return held <= self.limits.most_kv_tokens

@@ -20,39 +20,44 @@ PREFILL_TOKENS_IN_A_STEP = 400.0
 to some hundreds are hidden behind a step's decoding."""
 
 
-def work_of(steps: int, prefilled_tokens: int) -> float:
-    """What an engine has done, in decode steps."""
-    return steps + prefilled_tokens / PREFILL_TOKENS_IN_A_STEP
-
-
 class SharedClock:
-    """Of one scheduler process; a function of the requests and the engine's steps."""
+    """Of one scheduler process; a function of the requests and the engine's work."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, float]] = deque(maxlen=FOLLOWED)  # work, seconds
+        self._seen: deque[tuple[int, float, float]] = deque(maxlen=FOLLOWED)  # step, work, seconds
         self._step_s = FIRST_STEP_S
 
-    def saw(self, sent_s: float, work: float, idle: bool = False) -> None:
+    def saw(
+        self, sent_s: float, step: int, prefilled_tokens: int = 0, *, idle: bool = False
+    ) -> None:
         """A request came now and says when it was sent; an older one says nothing new.
 
         Args:
             sent_s: seconds, by the clock of who sends.
-            work: what the engine has done, see ``work_of``.
+            step: the engine's step count.
+            prefilled_tokens: prompt tokens it has computed.
             idle: nobody ran or waited: the engine made no steps while time went by, which says
                 nothing of their pace.
         """
-        if self._seen and sent_s <= self._seen[-1][1]:
+        if self._seen and sent_s <= self._seen[-1][2]:
             return
         if idle:
             self._seen.clear()
-        self._seen.append((work, sent_s))
-        first, first_s = self._seen[0]
-        if work - first >= LEAST_STEPS:
+        work = _work(step, prefilled_tokens)
+        self._seen.append((step, work, sent_s))
+        first_step, first, first_s = self._seen[0]
+        if step - first_step >= LEAST_STEPS:
             self._step_s = (sent_s - first_s) / (work - first)
 
-    def at(self, work: float) -> float:
+    def at(self, step: int, prefilled_tokens: int = 0) -> float:
         """Seconds of now, on the clock of who sends the requests."""
+        work = _work(step, prefilled_tokens)
         if not self._seen:
             return work * FIRST_STEP_S
-        last, last_s = self._seen[-1]
+        _, last, last_s = self._seen[-1]
         return last_s + (work - last) * self._step_s
+
+
+def _work(step: int, prefilled_tokens: int) -> float:
+    """What the engine has done, in decode steps."""
+    return step + prefilled_tokens / PREFILL_TOKENS_IN_A_STEP

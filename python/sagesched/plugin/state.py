@@ -24,7 +24,7 @@ from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
 from sagesched.plugin.progress import Progress
 from sagesched.plugin.settings import POLICY, STOCK, predicts
-from sagesched.plugin.shared_clock import SharedClock, work_of
+from sagesched.plugin.shared_clock import SharedClock
 from sagesched.plugin.turns import Turns
 from sagesched.plugin.watch import Watch
 from sagesched.plugin.whatif import WhatIf
@@ -97,13 +97,9 @@ class SchedulerState:
         """Whether predicted lengths have a say, and a model of the engine can be played."""
         return predicts(self.policy)
 
-    def work(self, step: int) -> float:
-        """What the engine has done by a step of now, as the clock counts it."""
-        return work_of(step, self.prefilled_tokens)
-
     def now_s(self, step: int) -> float:
         """Seconds on the clock that all ranks share."""
-        return self.clock.at(self.work(step))
+        return self.clock.at(step, self.prefilled_tokens)
 
     def take_role(self, role: str) -> None:
         """Order the queue of that role of a disaggregated server, idle now."""

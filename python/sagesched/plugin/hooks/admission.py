@@ -71,6 +71,8 @@ def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
     waiting, running = scheduler.waiting_queue, batch.reqs
     assert state.parking is not None
     assert state.order is not None
+    if len(state.order) != len(waiting):
+        state.order.settle(waiting)
     state.parking.hurry(state.order, state.now_s(scheduler.forward_ct))
     if not waiting:
         state.parking.rest()
@@ -79,8 +81,6 @@ def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
     free = scheduler.get_num_allocatable_reqs(len(running), running_batch=batch)
     if free > 0 and not batch.batch_is_full:
         return []
-    if len(state.order) != len(waiting):
-        state.order.settle(waiting)
     victims = state.parking.victims(running, state.order)
     room = scheduler.max_queued_requests
     if room is not None:  # a full queue would turn them away

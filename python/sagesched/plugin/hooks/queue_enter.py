@@ -70,7 +70,7 @@ def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None)
 def _tell_time(state: SchedulerState, sent_s: float, step: int, idle: bool) -> None:
     """To the clock that all ranks share."""
     try:
-        state.clock.saw(sent_s, state.work(step), idle)
+        state.clock.saw(sent_s, step, state.prefilled_tokens, idle=idle)
     except Exception as error:
         fallback.report("clock", error)
 
