@@ -3,7 +3,7 @@
     python -m bench.bench_larry --seeds 3            what is missing, then the report
 
 Writes ``bench/results/larry.md`` and ``larry.json``. Figures are ratios to fcfs on the same
-requests; seeds from 300 on (the constants were chosen on 100 to 102).
+requests; seeds from 300 on (the constants were chosen on 100 to 103).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ABOUT = """\
 SGLang's own scheduler in virtual time, llama-3.1-8b on h100 (a roofline, not calibrated), the first
 10 % of the requests not counted, load relative to the saturation under fcfs of the same requests.
 Ratios to fcfs (its own row: seconds), mean over seeds ± standard deviation. Seeds from 300 on; the
-constants were chosen on 100 to 102. Hit is the share of prompt tokens from the radix cache, given
+constants were chosen on 100 to 103. Hit is the share of prompt tokens from the radix cache, given
 up the share of requests that were preempted or retracted. gittins knows the true law of a request's
 cluster; all others know no lengths."""
 FIGURES = ("mean_ttft_s", "p99_ttft_s", "mean_ttlt_s", "p99_ttlt_s")

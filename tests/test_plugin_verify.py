@@ -175,6 +175,7 @@ SUPPORTED_ARGS = {
     ("change", "named"),
     [
         ({"use_ray": True}, "--use-ray"),
+        ({"dllm_algorithm": "LowConfidence"}, "--dllm-algorithm"),
     ],
 )
 def test_a_mode_we_cannot_serve_is_refused_by_name(change: dict[str, Any], named: str) -> None:

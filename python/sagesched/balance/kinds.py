@@ -74,5 +74,5 @@ class Query:
     def __post_init__(self) -> None:
         if not 0 <= self.prompt_tokens <= MOST:
             raise ValueError(
-                f"Query.prompt_tokens = {self.prompt_tokens!r}: expected a number of at least 0"
+                f"Query.prompt_tokens = {self.prompt_tokens!r}: expected a number from 0 to {MOST:g}"
             )

@@ -37,6 +37,10 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
             "--use-ray: SGLang's Ray actors load no plug-ins (with Ray Serve: docs/balance.md)",
         ),
         (
+            bool(getattr(args, "dllm_algorithm", None)),
+            "--dllm-algorithm: a diffusion model's batches are made past our hooks; use fcfs",
+        ),
+        (
             bool(os.environ.get(HEADLESS)),
             f"smg's headless ranks ({HEADLESS}): not tested; use --smg-grpc-mode",
         ),

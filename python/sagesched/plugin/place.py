@@ -40,7 +40,7 @@ class Place:
         seen_by: the order's anchor that has been told of it.
         shared: prompt tokens that were in the radix cache when it was admitted.
         parked_at: when it was parked, seconds on a ``SharedClock``; -1 while it is not.
-        overdue: it has been parked for as long as it may be: goes first, is not parked again.
+        overdue: it has been parked for about as long as it may be: goes first, is not parked again.
         opted_out: ranked by its arrival as an average request, and never parked.
         tenant: whose it is, for metrics.
         holder: the ``SchedulerState`` in whose queue it waits or waited; None without a scheduler.

@@ -70,10 +70,11 @@ class Settings:
 VARIABLES: Mapping[str, str] = {
     "SAGESCHED_DIAL": "0 = first come first served ... inf = pure Gittins order (default 1)",
     "SAGESCHED_PARKED_S": "how long a request that has begun may be parked for others, or wait "
-    "after a retraction, seconds; then it goes before all that wait. 0 parks nobody, inf is no "
-    "bound (default 3)",
+    "after a retraction, seconds; somewhat earlier it goes before all that wait. 0 parks nobody, "
+    "inf is no bound (default 3)",
     "SAGESCHED_COST": "TOKEN,MEMORY,PREFILL: cost of an output token to come, of a KV token held "
-    "for a step, of an uncached prompt token (default: from the engine's pool and slots)",
+    "for a step, of an uncached prompt token (default: from the engine's pool and slots; sagesched "
+    "calibrate prints it for measured steps)",
     "SAGESCHED_ADMISSION": "KV memory kept free for what running requests still produce: forecast "
     "from their predicted lengths, stock, SGLang's own rule, or auto, forecast where it can be in "
     "force (default auto)",
