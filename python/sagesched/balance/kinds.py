@@ -73,6 +73,5 @@ class Query:
 
     def __post_init__(self) -> None:
         if not 0 <= self.prompt_tokens <= MOST:
-            raise ValueError(
-                f"Query.prompt_tokens = {self.prompt_tokens!r}: expected a number from 0 to {MOST:g}"
-            )
+            said = f"Query.prompt_tokens = {self.prompt_tokens!r}"
+            raise ValueError(f"{said}: expected a number from 0 to {MOST:g}")
