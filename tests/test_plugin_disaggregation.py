@@ -22,7 +22,7 @@ from sagesched.plugin.hooks.outcome import handle_batch_output
 from sagesched.plugin.hooks.preallocation import create_receiver_and_enqueue, pop_preallocated
 from sagesched.plugin.hooks.queue_enter import add_request_to_queue
 from sagesched.plugin.hooks.queue_order import calc_priority
-from sagesched.plugin.hooks.scheduler_start import _larry
+from sagesched.plugin.hooks.scheduler_start import _larry, _processed_tokens
 from sagesched.plugin.order import QueueOrder
 from sagesched.plugin.place import place_of
 from sagesched.plugin.settings import Settings
@@ -339,3 +339,13 @@ def test_one_token_on_a_prefill_server_says_nothing_of_a_length(
     asyncio.run(handle_batch_output(stock, manager, output))
     assert service.learned == learned
     assert service.forgotten == (["goes on"] if role == PREFILL else [])
+
+
+@pytest.mark.parametrize(("role", "tokens"), [("", 700), (PREFILL, 700), (DECODE, 900)])
+def test_arrivals_count_what_the_server_takes_up_in_its_role(role: str, tokens: int) -> None:
+    """Prompts that it computes; a decode server's are computed elsewhere."""
+    policy = SimpleNamespace()
+    scheduler = SimpleNamespace(policy=policy, disaggregation_mode=SimpleNamespace(value=role))
+    assert _processed_tokens(scheduler) == 0  # while it is built
+    setattr(policy, STATE, SimpleNamespace(prefilled_tokens=700, taken_tokens=900))
+    assert _processed_tokens(scheduler) == tokens
