@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
@@ -55,6 +57,26 @@ def scheduler_of(server: EngineServer, replica: int) -> psutil.Process:
     alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
     (found,) = [child for child in alive if title in " ".join(child.cmdline())]
     return found
+
+
+def stop(process: psutil.Process) -> None:
+    """Stop it, but not while it writes its load report.
+
+    SGLang writes it, all the time while it idles, under a file lock that every other replica and
+    every reader waits for: one that is stopped just there stops them all, under any policy.
+    """
+    (report,) = {file.path for file in process.open_files() if "sglang_loads" in file.path}
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        while process.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
+        with open(report, "rb") as file:
+            for _ in range(20):  # the other replica writes, too
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return
+                time.sleep(0.002)
+        process.send_signal(signal.SIGCONT)
 
 
 async def until_healthy(url: str, replica: int, value: float) -> None:
@@ -106,7 +128,7 @@ def test_a_stopped_replica_gets_no_more_requests_until_it_goes_on(server: Engine
     url, process = server.url, scheduler_of(server, 1)
 
     async def all_of_it() -> None:
-        process.send_signal(signal.SIGSTOP)
+        stop(process)
         async with session() as client:
             early = [
                 asyncio.create_task(run_job(client, url, job))
