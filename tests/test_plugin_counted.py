@@ -41,7 +41,7 @@ def test_passes_and_admissions_out_of_turn_are_counted() -> None:
     watch, order = state.watch, order_of(state)
     queue: list[Any] = fill(order, [900, 20, 500])
     for request in queue:
-        watch.entered(request, True, False)
+        watch.entered(request, False)
     order.rank(queue, 3, no_prefix)
     watch.passed(queue[0], len(queue), True)
     admitted = [queue.pop(0)]
@@ -63,12 +63,13 @@ def test_a_request_that_comes_back_is_no_new_one() -> None:
     state = make_state()
     queue: list[Any] = fill(order_of(state), [900, 20])
     for request in queue:
-        state.watch.entered(request, True, False)
+        state.watch.entered(request, False)
+        state.watch.ranked(True)
     order_of(state).settle([])
     for request in queue:
         request.output_ids = [1] * 5
         order_of(state).enter(request, 9, None)
-        state.watch.entered(request, False, True)
+        state.watch.entered(request, True)
     assert state.watch.counts["ranked", "predicted"] == 2
     assert state.watch.counts["retracted", "memory"] == 2
     order_of(state).settle([])
@@ -81,11 +82,11 @@ def test_watching_who_left_takes_no_memory_for_ever() -> None:
     watch = Watch()
     stays = Request("stays")
     order.enter(stays, 0, point(4000))
-    watch.entered(stays, True, False)
+    watch.entered(stays, False)
     for step in range(1, 2000):
         request = Request("passes by")
         order.enter(request, step, point(5))
-        watch.entered(request, True, False)
+        watch.entered(request, False)
         order.settle([stays])
         assert watch.oldest(len(order)) is place_of(stays)
     assert len(watch._waiting) < 100
@@ -109,7 +110,8 @@ def test_the_log_line_names_no_request() -> None:
     state = make_state(in_force=False)
     queue: list[Any] = fill(order_of(state), [900, 20, 500])
     for request in queue:
-        state.watch.entered(request, True, False)
+        state.watch.entered(request, False)
+        state.watch.ranked(True)
     state.watch.passed(order_of(state).look(queue, no_prefix), 3, False)
     text = line(state.watch.counts, state, 7)
     for part in (
@@ -133,7 +135,8 @@ def test_a_line_is_written_once_a_minute_at_most(
         now[0] = float(second)
         request = Request(f"r{second}")
         order_of(state).enter(request, second, point(5))
-        state.watch.entered(request, True, False)
+        state.watch.entered(request, False)
+        state.watch.ranked(True)
         state.watch.stepped(state, second)
     assert len(caplog.records) == 3
     for second in range(200, 500):  # nothing comes: nothing to say

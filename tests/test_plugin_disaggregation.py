@@ -272,7 +272,7 @@ def test_switched_off_they_are_taken_as_they_came(
     monkeypatch.setitem(sys.modules, "sglang.srt.managers.io_struct", answers)
     scheduler, _ = crowd(role)
     assert scheduler.take() == ["tiny"]
-    asked = SimpleNamespace(server_args={"sagesched_gittins": 0})
+    asked = SimpleNamespace(rid=None, server_args={"sagesched_gittins": 0})
     set_internal_state(lambda *_: pytest.fail("it is ours"), scheduler, asked)
     assert not scheduler.state.in_force
     rest = [name for name in LENGTHS if name != "tiny"]

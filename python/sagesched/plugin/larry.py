@@ -60,6 +60,7 @@ class LarryOrder(QueueOrder):
         predicted: LengthDistribution | None,
         limit: int | None = None,
         opted_out: bool = False,
+        follows: bool = False,
     ) -> None:
         """As there; a prediction is ignored."""
         super().enter(request, step, None, None, opted_out)

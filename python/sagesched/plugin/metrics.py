@@ -34,6 +34,8 @@ LABELS = {
         "clock",
         "describe",
         "enter",
+        "follow",
+        "foretold",
         "malformed_prediction",
         "malformed_wishes",
         "memory",

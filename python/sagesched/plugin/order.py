@@ -95,6 +95,7 @@ class QueueOrder:
         predicted: LengthDistribution | None,
         limit: int | None = None,
         opted_out: bool = False,
+        follows: bool = False,
     ) -> None:
         """Take a request that was just put in the queue; O(m).
 
@@ -105,10 +106,12 @@ class QueueOrder:
                 of the distributions seen. Ignored for a retracted request, which has one.
             limit: most tokens a request without a prediction may generate.
             opted_out: rank it as if its index were the mean of the traffic, and never park it.
+            follows: `foretell` will say what is predicted.
         """
         place = place_of(request)
         if place is None:
             place = self.expect(request, step, predicted, limit, opted_out)
+            place.awaits = follows
         if place.handle >= 0:  # preempted and requeued before anyone noticed that it had left
             self._leave([request])
             self._front = [one for one in self._front if one is not request]
@@ -118,8 +121,7 @@ class QueueOrder:
         age, prompt = self._size(request)
         first_seen = place.seen_by is not self._anchor
         if first_seen:
-            share = tail_share(place.distribution.pmf, self._prior_pmf)
-            place.lead = 0.0 if place.opted_out else lead_of(share)
+            share = self._give_lead(place)
         place.matched_in_pass = NEVER
         place.hit = prompt if place.parked_at >= 0 or place.prefilled else 0
         place.handle = self._engine.add(
@@ -134,10 +136,8 @@ class QueueOrder:
         place.backlog = self._to_come(place, age, prompt)
         self._backlog += place.backlog
         self._requests[place.handle] = request
-        if first_seen:
-            place.seen_by = self._anchor
-            log_index = self._engine.log_index(place.handle)
-            self._anchor.saw(self._service(place, prompt), log_index, share)
+        if first_seen and not place.awaits:
+            self._tell_anchor(place, prompt, place.handle, share)
         if place.opted_out:
             self._opted_out.enter(place.handle, request, self.keys, self._anchor.centre)
         if place.overdue and place.parked_at >= 0:  # another order had it in a hurry
@@ -162,6 +162,41 @@ class QueueOrder:
         self._sequence += 1
         request._sagesched_place = place
         return place
+
+    def foretell(self, request: Any, predicted: LengthDistribution | None) -> None:
+        """What is predicted of a request that has entered, wherever it is now; O(m).
+
+        Args:
+            request: as of `enter`, which said that this follows.
+            predicted: its output-length distribution, None where there is none after all.
+        """
+        place: Place = request._sagesched_place
+        place.awaits = False
+        if predicted is not None:
+            place.take(self._learn(predicted))
+        if self.holds(request):
+            parked_at = place.parked_at
+            self._leave([request])
+            place.parked_at = parked_at
+            self._front = [one for one in self._front if one is not request]
+            self._changed = True
+            self.enter(request, place.arrival, None)
+        elif place.seen_by is not self._anchor:
+            prompt = len(request.origin_input_ids)
+            share = self._give_lead(place)
+            handle = self._engine.add(place.distribution.pmf, prompt, place.since)
+            self._tell_anchor(place, prompt, handle, share)
+            self._engine.remove([handle])
+
+    def _give_lead(self, place: Place) -> float:
+        """Returns its tail share, see ``tail.py``."""
+        share = tail_share(place.distribution.pmf, self._prior_pmf)
+        place.lead = 0.0 if place.opted_out else lead_of(share)
+        return share
+
+    def _tell_anchor(self, place: Place, prompt: int, handle: int, share: float) -> None:
+        place.seen_by = self._anchor
+        self._anchor.saw(self._service(place, prompt), self._engine.log_index(handle), share)
 
     def settle(self, queue: list[Any]) -> None:
         """Drop whoever left the queue since the last call; O(1) when nobody did.

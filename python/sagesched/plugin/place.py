@@ -24,6 +24,7 @@ class Place:
 
     Attributes:
         arrival: engine step at which it came.
+        awaits: its prediction is to follow; until then it has the mean of those seen.
         since: the same on the clock that its order's keys count by.
         sequence: its number among all that came; decides ties.
         priority: its class, smaller first; 0 without priority scheduling.
@@ -48,6 +49,7 @@ class Place:
 
     __slots__ = (
         "arrival",
+        "awaits",
         "backlog",
         "cost",
         "distribution",
@@ -77,9 +79,8 @@ class Place:
         self.arrival = arrival
         self.since = float(arrival)
         self.sequence = sequence
-        self.distribution = distribution
         self.cost = cost
-        self.mean = mean_of(distribution)
+        self.take(distribution)
         self.lead = 0.0
         self.priority = 0
         self.handle = -1
@@ -94,8 +95,14 @@ class Place:
         self.parked_at = -1.0
         self.overdue = False
         self.opted_out = False
+        self.awaits = False
         self.tenant = ""
         self.holder: Any = None
+
+    def take(self, distribution: LengthDistribution) -> None:
+        """This is believed of its output length."""
+        self.distribution = distribution
+        self.mean = mean_of(distribution)
 
 
 def place_of(request: Any) -> Place | None:

@@ -6,6 +6,7 @@ plug-in is one attribute test per call and changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from sagesched.plugin.calibration import Calibration
 from sagesched.plugin.checksum import OrderChecksum
 from sagesched.plugin.departures import Departures
 from sagesched.plugin.disaggregation import PREFILL
+from sagesched.plugin.following import Following
 from sagesched.plugin.memory import Memory
 from sagesched.plugin.order import QueueOrder, stock_order
 from sagesched.plugin.parking import Parking
@@ -55,6 +57,7 @@ class SchedulerState:
         make_memory: builds ``memory`` anew.
         memory: what is kept free for the running batch; None where SGLang's own reserve is.
         watch: what is counted of it.
+        following: whose predictions are still to come.
         order: the order, None while the policy is off after errors.
         parking: None where running requests do not give way.
         whatif: while looking on, what the order would do; None when in force.
@@ -79,6 +82,7 @@ class SchedulerState:
     make_memory: Callable[[], Memory | None] = lambda: None
     memory: Memory | None = None
     watch: Watch = field(default_factory=Watch)
+    following: Following = field(default_factory=Following)
     order: QueueOrder | None = field(init=False)
     bootstrap: QueueOrder | None = field(init=False, default=None)
     parking: Parking | None = field(init=False)
@@ -191,17 +195,30 @@ class SchedulerState:
 
 @dataclass(frozen=True)
 class TokenizerState:
-    """On SGLang's ``TokenizerManager``: what predicts, the context length, where a request's tenant
-    is taken from (``about.TENANT_SOURCES``), who is leaving,
-    how far the others have come, how right the predictions were, and whose turn it is."""
+    """On SGLang's ``TokenizerManager``.
+
+    Attributes:
+        service: what predicts.
+        max_tokens: the context length.
+        tenant_source: where a request's tenant is taken from (``about.TENANT_SOURCES``).
+        ahead: a request waits here for its prediction: it is read on the way to the scheduler, or
+            there is more than one scheduler to tell. Otherwise the prediction follows.
+        departures: who waits here.
+        progress: how far the others have come.
+        calibration: how right the predictions were.
+        turns: whose turn it is.
+        tasks: predictions that are being made for requests that have left.
+    """
 
     service: Any
     max_tokens: int
     tenant_source: str = ""
+    ahead: bool = True
     departures: Departures = field(default_factory=Departures)
     progress: Progress = field(default_factory=Progress)
     calibration: Calibration = field(default_factory=Calibration)
     turns: Turns = field(default_factory=Turns)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def fitted(
         self, predicted: LengthDistribution | None, params: Any, prompt_tokens: int

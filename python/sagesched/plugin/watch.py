@@ -47,17 +47,19 @@ class Watch:
         self._exported_at = self._logged_at = perf_counter()
         self._logged: Counts = {}
 
-    def entered(self, request: Any, predicted: bool, known: bool) -> None:
+    def entered(self, request: Any, known: bool) -> None:
         """A request has been given its place in the queue, or has come back to it."""
         place = place_of(request)
         if place is None:
             return
-        if not known:
-            self.counts["ranked", "predicted" if predicted else "prior"] += 1
-        elif place.parked_at < 0:
+        if known and place.parked_at < 0:
             self.counts["retracted", "memory"] += 1
         self._entered += 1
         heapq.heappush(self._waiting, (place.arrival, place.sequence, self._entered, place))
+
+    def ranked(self, predicted: bool) -> None:
+        """It is known how long its output may be, or that nothing is known of it."""
+        self.counts["ranked", "predicted" if predicted else "prior"] += 1
 
     def oldest(self, waiting: int) -> Place | None:
         """Who of those that wait came first."""

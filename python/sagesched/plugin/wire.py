@@ -1,4 +1,5 @@
-"""What travels with a request to the schedulers: private fields of ``custom_params``.
+"""What travels to the schedulers with a request: private fields of ``custom_params``; and its
+prediction, where that follows, in a message of its own.
 
 SGLang itself carries private fields there; they follow every path a request can take (single,
 batch, n > 1, grammar queue, data parallelism) and reach every rank alike. Values must be plain
@@ -7,11 +8,15 @@ process, before ours is set, and what arrives in the scheduler is checked again.
 
 One field is the client's own: ``{"sagesched": "off"}`` opts the request out of reordering. In the
 scheduler all of them are taken out, before a logit processor sees them.
+
+A prediction that follows is one of SGLang's requests to change numbers of a scheduler: they take
+the same way as the requests before them and reach every rank between the same two steps.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +26,10 @@ from sagesched.lengths import LengthDistribution, LengthGrid
 PRIVATE_KEY = "__sagesched_output_length_pmf"
 TENANT_KEY = "__sagesched_tenant"
 SENT_KEY = "__sagesched_sent_s"
-PRIVATE_KEYS = (PRIVATE_KEY, TENANT_KEY, SENT_KEY)
+FOLLOWS_KEY = "__sagesched_follows"
+PRIVATE_KEYS = (PRIVATE_KEY, TENANT_KEY, SENT_KEY, FOLLOWS_KEY)
+BINS_KEY = "sagesched_bins"
+"""Of a message: into how many its numbers are; 0 says that there is no prediction."""
 WISH_KEY = "sagesched"
 OPT_OUT = "off"
 MOST_BINS = 512
@@ -38,11 +46,13 @@ class Wishes:
         tenant: whose it is, for metrics; empty where tenants are not told apart.
         sent_s: when it was sent, seconds by the clock of the tokenizer process's machine; None
             where it does not say.
+        follows: its prediction comes in a message of its own.
     """
 
     opted_out: bool = False
     tenant: str = ""
     sent_s: float | None = None
+    follows: bool = False
 
 
 def attach(
@@ -50,8 +60,11 @@ def attach(
     distribution: LengthDistribution | None,
     tenant: str = "",
     sent_s: float | None = None,
+    *,
+    follows: bool = False,
 ) -> None:
-    """Set a request's prediction, or remove it for None, its tenant, and when it is sent."""
+    """Set a request's prediction, or remove it for None, or say that it follows; its tenant, and
+    when it is sent."""
     params = sampling_params.custom_params
     if params is not None and not isinstance(params, dict):
         return
@@ -62,6 +75,8 @@ def attach(
         clean[TENANT_KEY] = tenant
     if sent_s is not None:
         clean[SENT_KEY] = sent_s
+    if follows:
+        clean[FOLLOWS_KEY] = True
     if clean or params is not None:
         sampling_params.custom_params = clean
 
@@ -114,9 +129,40 @@ def detach_wishes(sampling_params: Any) -> Wishes:
     _, wish = _take(sampling_params, WISH_KEY)
     _, tenant = _take(sampling_params, TENANT_KEY)
     _, sent_s = _take(sampling_params, SENT_KEY)
+    _, follows = _take(sampling_params, FOLLOWS_KEY)
     opted_out = isinstance(wish, str) and wish == OPT_OUT
     is_time = type(sent_s) is float and 0 <= sent_s < math.inf
-    return Wishes(opted_out, tenant if isinstance(tenant, str) else "", sent_s if is_time else None)
+    return Wishes(
+        opted_out,
+        tenant if isinstance(tenant, str) else "",
+        sent_s if is_time else None,
+        follows is True,
+    )
+
+
+def as_message(distribution: LengthDistribution | None) -> dict[str, float]:
+    """The numbers of a message; who it is about is its ``rid``."""
+    values = [] if distribution is None else distribution.to_wire()
+    return {BINS_KEY: len(values)} | {str(k): value for k, value in enumerate(values) if value}
+
+
+def is_message(values: Mapping[str, Any]) -> bool:
+    """Whether these are the numbers of a message."""
+    return BINS_KEY in values
+
+
+def read_message(values: Mapping[str, Any], grid: LengthGrid) -> LengthDistribution | None:
+    """What `as_message` made; None where there is no prediction.
+
+    Raises:
+        ValueError: it is not a distribution over ``grid``.
+    """
+    bins = values[BINS_KEY]
+    if bins == 0:
+        return None
+    if bins != len(grid):
+        raise ValueError(f"read_message: expected 0 or {len(grid)} bins, got {bins!r}")
+    return LengthDistribution.from_wire([values.get(str(k), 0.0) for k in range(len(grid))], grid)
 
 
 def strip(sampling_params: Any) -> None:

@@ -27,7 +27,8 @@ class Predictions(Protocol):
 
     Attributes:
         name: for the report.
-        seconds: charged to every request before it reaches the scheduler.
+        seconds: until a request has its prediction: it waits for it before it reaches the
+            scheduler, but under our own policy, whose predictions follow their requests.
     """
 
     name: str

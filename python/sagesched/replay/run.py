@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from sagesched.replay.predictors import Predictions
 from sagesched.replay.recorder import Live, Recorder
 from sagesched.replay.result import RunResult
 from sagesched.replay.script import first_token, next_tokens
-from sagesched.replay.sglang_request import tokenized
+from sagesched.replay.sglang_request import prediction_of, tokenized
 from sagesched.replay.steptime import Step, StepTime, as_scheduled
 from sagesched.replay.trace import TraceRequest
 from sagesched.replay.work import PrefillBooks, decode_work
@@ -66,8 +67,11 @@ class Run:
         self.situation = Situation(slots, pool, self.step_time.seconds(full_step))
         self.prefill = PrefillBooks(self.live, self.recorder, policy.swap_is_free)
         self.control = Control(self.scheduler, policy(self.situation, settings), self.live)
-        overhead = float(getattr(step_time, "request_overhead_s", 0.0))
-        self.delay = overhead + (self.predictions.seconds if self.predictions else 0.0)
+        self.delay = float(getattr(step_time, "request_overhead_s", 0.0))
+        self.predicted_after = self.predictions.seconds if self.predictions else 0.0
+        if not self.follows():
+            self.delay, self.predicted_after = self.delay + self.predicted_after, 0.0
+        self.following: deque[tuple[float, Any]] = deque()  # predictions, and when they are made
         self.device_free = 0.0
         self.decode_seconds = 0.0
         self.decode_steps = 0
@@ -150,6 +154,8 @@ class Run:
         while self.coming is not None and self.due(self.coming) <= self.clock.now:
             due.append(self._arrive(self.coming))
             self.coming = next(self.trace, None)
+        while self.following and self.following[0][0] <= self.clock.now:
+            due.append(self.following.popleft()[1])
         return due
 
     def entered(self, request: Any) -> None:
@@ -235,6 +241,10 @@ class Run:
     def due(self, request: TraceRequest) -> float:
         return START_S + request.arrival_s + self.delay
 
+    def follows(self) -> bool:
+        """Whether a prediction is sent after its request, as our plug-in does."""
+        return self.policy.flag == "gittins" and self.predictions is not None
+
     def _arrive(self, request: TraceRequest) -> Any:
         number = self.recorder.arrived(request)
         return self.take(number, request, self.predict(number, request))
@@ -259,7 +269,13 @@ class Run:
         self.situation.enter(rid, known)
         carried = predicted if self.policy.flag == "gittins" else None
         sent_s = None if carried is None else request.arrival_s
-        return tokenized(rid, request.prompt, self.max_output_tokens, carried, sent_s)
+        follows = carried is not None and self.predicted_after > 0
+        if follows:
+            made_at = self.due(request) + self.predicted_after
+            self.following.append((made_at, prediction_of(rid, carried)))
+        return tokenized(
+            rid, request.prompt, self.max_output_tokens, carried, sent_s, follows=follows
+        )
 
     def _advance(self, step: Step, seconds: float) -> None:
         if not seconds > 0:

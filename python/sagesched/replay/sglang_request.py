@@ -14,8 +14,11 @@ def tokenized(
     max_output_tokens: int,
     predicted: LengthDistribution | None,
     sent_s: float | None = None,
+    *,
+    follows: bool = False,
 ) -> Any:
-    """A ``TokenizedGenerateReqInput``; a prediction travels in it as the plug-in sends it."""
+    """A ``TokenizedGenerateReqInput``; a prediction travels in it, or follows it, as the plug-in
+    sends it."""
     from sglang.srt.managers.io_struct import TokenizedGenerateReqInput
     from sglang.srt.sampling.sampling_params import SamplingParams
 
@@ -23,7 +26,7 @@ def tokenized(
 
     params = SamplingParams(max_new_tokens=max_output_tokens, temperature=0.0)
     params.normalize(None)
-    attach(params, predicted, sent_s=sent_s)
+    attach(params, None if follows else predicted, sent_s=sent_s, follows=follows)
     return TokenizedGenerateReqInput(
         rid=rid,
         input_text="",
@@ -39,3 +42,12 @@ def tokenized(
         stream=True,
         time_stats=None,
     )
+
+
+def prediction_of(rid: str, predicted: LengthDistribution) -> Any:
+    """The message in which a prediction follows its request."""
+    from sglang.srt.managers.io_struct import SetInternalStateReq
+
+    from sagesched.plugin.wire import as_message
+
+    return SetInternalStateReq(rid=rid, server_args=as_message(predicted))

@@ -3,6 +3,8 @@
 SGLang's ``POST /set_internal_state`` reaches every scheduler, and within one all ranks between the
 same two steps, so they go on agreeing. It takes numbers only. ``GET /server_info`` reads back from
 each data-parallel replica.
+
+Predictions that follow their requests come the same way (``wire.py``), and are not answered.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from sagesched.plugin import fallback
 from sagesched.plugin.control import OURS, ControlError, read_change
 from sagesched.plugin.disaggregation import ordered_queue
 from sagesched.plugin.hook import Hook
+from sagesched.plugin.hooks.queue_enter import foretold
 from sagesched.plugin.releases import replica_of
 from sagesched.plugin.state import SchedulerState, state_of
+from sagesched.plugin.wire import is_message
 
 logger = logging.getLogger("sagesched")
 
@@ -24,6 +28,9 @@ def set_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kw
     """Take what is ours; everything else is SGLang's."""
     state: SchedulerState | None = state_of(self.policy)
     asked = recv_req.server_args
+    if state is not None and recv_req.rid is not None and is_message(asked):
+        foretold(self, state, recv_req.rid, asked)
+        return None
     if state is None or not any(str(key).startswith(OURS) for key in asked):
         return original(self, recv_req, *args, **kwargs)
     from sglang.srt.managers.io_struct import SetInternalStateReqOutput

@@ -1,8 +1,9 @@
-"""A tokenized request is about to be sent to the scheduler: predict, and attach.
+"""A tokenized request is about to be sent to the scheduler: predict its output length.
 
 Both ways to the scheduler are hooked, one request and a batch of them; n > 1 sends its samples
-one by one. The event loop is free while the prediction is made in its thread; after the deadline
-the request goes without one and the scheduler uses its prior.
+one by one. The request leaves at once, and its prediction follows it, from a thread: nobody's first
+token waits for it. Where it is read on the way (``TokenizerState.ahead``) the request waits; after
+the deadline it goes without, and the scheduler uses its prior.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import time
 from typing import Any
 
+from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback
 from sagesched.plugin.about import about_request, tenant_label
 from sagesched.plugin.departures import repeat_aborts
@@ -18,7 +20,8 @@ from sagesched.plugin.hook import Hook
 from sagesched.plugin.prompt import prompt_content
 from sagesched.plugin.state import TokenizerState, state_of
 from sagesched.plugin.traffic import is_traffic
-from sagesched.plugin.wire import attach
+from sagesched.plugin.wire import as_message, attach
+from sagesched.predict.about import About
 
 
 async def send_one_request(original: Any, self: Any, tokenized_obj: Any, *rest: Any) -> Any:
@@ -37,18 +40,33 @@ async def _predict_and_send(original: Any, self: Any, requests: Any, *args: Any)
         return await original(self, *args)
     for request in requests:
         refuse_empty(request)
+    if state.ahead:
+        return await _predict_then_send(original, state, self, requests, *args)
+    known = [announce(state, self, request) for request in requests]
+    result = await original(self, *args)
+    for request, about in zip(requests, known, strict=True):
+        if about is not None:
+            task = asyncio.get_running_loop().create_task(follow(state, self, request, about))
+            state.tasks.add(task)
+            task.add_done_callback(state.tasks.discard)
+    return result
+
+
+async def _predict_then_send(
+    original: Any, state: TokenizerState, manager: Any, requests: Any, *args: Any
+) -> Any:
     keys = [str(request.rid) for request in requests]
     state.departures.begin(keys)
     try:
-        await asyncio.gather(*(predict(state, self, request) for request in requests))
-        result = await original(self, *args)
+        await asyncio.gather(*(predict(state, manager, request) for request in requests))
+        result = await original(manager, *args)
     except BaseException:
         state.departures.end(keys)
         for key in keys:
             state.service.forget(key)  # it never left: there will be no outcome
             state.calibration.forget(key)
         raise
-    repeat_aborts(self, state.departures.end(keys))
+    repeat_aborts(manager, state.departures.end(keys))
     return result
 
 
@@ -66,6 +84,46 @@ def refuse_empty(request: Any) -> None:
         raise ValueError("The prompt is empty: it has no tokens to continue from.")
 
 
+def announce(state: TokenizerState, manager: Any, request: Any) -> About | None:
+    """Note on a request that its prediction follows; None where there will be none."""
+    params = request.sampling_params
+    if params is None:
+        return None
+    about, tenant = None, ""
+    try:
+        if is_traffic(manager, request):
+            about = about_request(manager, request, state.tenant_source)
+            tenant = tenant_label(state.tenant_source, about.tenant)
+        attach(params, None, tenant, time.monotonic(), follows=about is not None)
+    except Exception as error:
+        fallback.report("predict", error)
+        attach(params, None)
+        return None
+    return about
+
+
+async def follow(state: TokenizerState, manager: Any, request: Any, about: About) -> None:
+    """Predict for a request that has left, and send that after it; nothing where it has ended."""
+    rid, distribution = str(request.rid), None
+    try:
+        came = time.monotonic()
+        await state.turns.take()
+        if rid in manager.rid_to_state:
+            distribution = await law_of(state, manager, request, about, came)
+        if rid in manager.rid_to_state:
+            state.calibration.expect(rid, distribution)
+    except Exception as error:
+        fallback.report("predict", error)
+    try:
+        from sglang.srt.managers.io_struct import SetInternalStateReq
+
+        if rid in manager.rid_to_state:
+            message = SetInternalStateReq(rid=rid, server_args=as_message(distribution))
+            manager._dispatch_to_scheduler(message)
+    except Exception as error:
+        fallback.report("follow", error)
+
+
 async def predict(state: TokenizerState, manager: Any, request: Any) -> None:
     """Attach a prediction, or remove what a client may have put in its place."""
     params = request.sampling_params
@@ -76,17 +134,24 @@ async def predict(state: TokenizerState, manager: Any, request: Any) -> None:
         if is_traffic(manager, request):
             came = time.monotonic()
             await state.turns.take()
-            waited = time.monotonic() - came
-            content = prompt_content(manager.tokenizer, request)
             about = about_request(manager, request, state.tenant_source)
-            distribution = await state.service.predict(request.rid, content, about, waited)
-            distribution = state.fitted(distribution, params, len(request.input_ids or ()))
+            distribution = await law_of(state, manager, request, about, came)
             state.calibration.expect(str(request.rid), distribution)
             tenant = tenant_label(state.tenant_source, about.tenant)
         attach(params, distribution, tenant, time.monotonic())
     except Exception as error:
         fallback.report("predict", error)
         attach(params, None)
+
+
+async def law_of(
+    state: TokenizerState, manager: Any, request: Any, about: About, came: float
+) -> LengthDistribution | None:
+    """What is predicted of a request, cut to what it may generate; it came at ``came``."""
+    waited_s = time.monotonic() - came
+    content = prompt_content(manager.tokenizer, request)
+    predicted = await state.service.predict(request.rid, content, about, waited_s)
+    return state.fitted(predicted, request.sampling_params, len(request.input_ids or ()))
 
 
 ONE = Hook(

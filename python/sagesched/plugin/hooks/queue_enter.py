@@ -6,6 +6,7 @@ may also turn the request away (queue full, priority), then it is not in the que
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sagesched.lengths import LengthDistribution
@@ -14,8 +15,8 @@ from sagesched.plugin.disaggregation import DECODE, PREFILL, ordered_queue, role
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState, state_of
-from sagesched.plugin.timing import timed
-from sagesched.plugin.wire import Wishes, detach, detach_wishes, strip
+from sagesched.plugin.timing import counted, timed
+from sagesched.plugin.wire import Wishes, detach, detach_wishes, read_message, strip
 
 
 @timed
@@ -44,25 +45,27 @@ def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None)
     if not queue or not (queue[-1] is req or getattr(queue[-1], "req", None) is req):
         if known and role == DECODE:
             _comes_back(state, scheduler.disagg_decode_prealloc_queue.retracted_queue)
-            _note(state, req, Wishes(), False, known, step)
+            _note(state, req, Wishes(), known)
         return  # SGLang turned it away, or keeps its KV elsewhere
     wishes = Wishes() if known else _wishes(req)
     if wishes.sent_s is not None:
         _tell_time(state, wishes.sent_s, step, len(queue) == 1 and not scheduler.running_batch.reqs)
-    predicted = None if known else _prediction(state, req)
+    predicted, follows = (None, False) if known else _prediction(state, req, wishes)
     try:
         if role:
             _enter(state, queue[-1], req, step, predicted, limit, wishes)
         else:
-            state.order.enter(req, step, predicted, limit, wishes.opted_out)
+            state.order.enter(req, step, predicted, limit, wishes.opted_out, follows)
+            if follows:
+                state.following.awaits(req)
     except Exception as error:
         fallback.report("enter", error)
         state.failed(ordered_queue(scheduler, role))
-    if not known:
-        metrics.count_ranked("prior" if predicted is None else "predicted")
     if wishes.opted_out:
         metrics.count_opted_out()
-    _note(state, req, wishes, predicted is not None, known, step)
+    _note(state, req, wishes, known)
+    if not (known or follows):
+        _ranked(state, req, predicted is not None, step)
     if known:
         _waits_again(state, req, step)
 
@@ -134,9 +137,28 @@ def _comes_back(state: SchedulerState, retracted: list[Any]) -> None:
         fallback.report("retraction", error)
 
 
-def _note(
-    state: SchedulerState, req: Any, wishes: Wishes, predicted: bool, known: bool, step: int
-) -> None:
+@counted
+def foretold(scheduler: Any, state: SchedulerState, rid: str, values: Mapping[str, Any]) -> None:
+    """The prediction of a request has come, which has entered already, or is about to."""
+    if not state.predicts or state.order is None:
+        return
+    try:
+        predicted = read_message(values, state.order.grid)
+    except Exception as error:
+        fallback.report("malformed_prediction", error)
+        predicted = None
+    try:
+        req = state.following.came(rid, predicted)
+        if req is None or place_of(req) is None:
+            return
+        state.order.foretell(req, predicted)
+        _ranked(state, req, predicted is not None, scheduler.forward_ct)
+    except Exception as error:
+        fallback.report("foretold", error)
+        state.failed(scheduler.waiting_queue)
+
+
+def _note(state: SchedulerState, req: Any, wishes: Wishes, known: bool) -> None:
     """What is reported of the request, not decided."""
     place = place_of(req)
     if place is None:
@@ -145,10 +167,17 @@ def _note(
         place.holder = state
         if not known:
             place.tenant = wishes.tenant
-        state.watch.entered(req, predicted, known)
+        state.watch.entered(req, known)
     except Exception as error:
         fallback.report("watch", error)
-    if not known:
+
+
+def _ranked(state: SchedulerState, req: Any, predicted: bool, step: int) -> None:
+    """The same, once it is known how long its output may be."""
+    metrics.count_ranked("predicted" if predicted else "prior")
+    state.watch.ranked(predicted)
+    place = place_of(req)
+    if place is not None:
         state.what_if(lambda models: models.arrive(req, place, step))
 
 
@@ -161,16 +190,23 @@ def _wishes(req: Any) -> Wishes:
         return Wishes()
 
 
-def _prediction(state: SchedulerState, req: Any) -> LengthDistribution | None:
-    """Take the prediction out of the request; a malformed one counts and is ignored."""
+def _prediction(
+    state: SchedulerState, req: Any, wishes: Wishes
+) -> tuple[LengthDistribution | None, bool]:
+    """The prediction that came with the request, or before it, and whether it is still to come; a
+    malformed one counts and is ignored."""
     if not state.predicts or state.order is None:
         strip(req.sampling_params)  # a client wrote it
-        return None
+        return None, False
     try:
-        return detach(req.sampling_params, state.order.grid)
+        if wishes.follows and not state.role:
+            if state.following.has_come(req.rid):
+                return state.following.take(req.rid), False
+            return None, True
+        return detach(req.sampling_params, state.order.grid), False
     except Exception as error:
         fallback.report("malformed_prediction", error)
-        return None
+        return None, False
 
 
 HOOK = Hook(

@@ -80,7 +80,15 @@ def make_state(settings: Settings, manager: Any) -> TokenizerState:
         )
     sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
     logger.info("sagesched: predicting with the embedder %s", service.snapshot().embedder)
-    return TokenizerState(service, context_length, settings.tenant)
+    return TokenizerState(service, context_length, settings.tenant, _predicts_ahead(manager))
+
+
+def _predicts_ahead(manager: Any) -> bool:
+    """Whether requests wait for their predictions: where a controller reads them, where other
+    servers go on with the request, and where no message could follow it."""
+    args = manager.server_args
+    several = args.dp_size > 1 or args.disaggregation_mode not in (None, "null")
+    return several or not hasattr(manager, "_dispatch_to_scheduler")
 
 
 HOOK = Hook(

@@ -54,6 +54,10 @@ class ReplicaRun(Run):
         self.inbox.append((number, request, predicted))
         self.requests += 1
 
+    def follows(self) -> bool:
+        """Whoever chooses a replica waits for what is predicted."""
+        return False
+
     def sleeps(self) -> bool:
         """Nothing to do until a request comes."""
         self.idle_turns += 1  # as the step would that it is about
