@@ -113,17 +113,20 @@ class QueueOrder:
             place = self.expect(request, step, predicted, limit, opted_out)
             place.awaits = follows
         if place.handle >= 0:  # preempted and requeued before anyone noticed that it had left
-            self._leave([request])
-            self._front = [one for one in self._front if one is not request]
-            self._changed = True
+            self._take_out(request)
         if self._priority_sign:
             place.priority = self._class_of(request)
+        place.matched_in_pass = NEVER
+        elsewhere = place.parked_at >= 0 or place.prefilled
+        place.hit = self._size(request)[1] if elsewhere else 0
+        self._add(request, place)
+
+    def _add(self, request: Any, place: Place) -> None:
+        """To those that wait."""
         age, prompt = self._size(request)
         first_seen = place.seen_by is not self._anchor
         if first_seen:
             share = self._give_lead(place)
-        place.matched_in_pass = NEVER
-        place.hit = prompt if place.parked_at >= 0 or place.prefilled else 0
         place.handle = self._engine.add(
             place.distribution.pmf,
             prompt,
@@ -176,17 +179,22 @@ class QueueOrder:
             place.take(self._learn(predicted))
         if self.holds(request):
             parked_at = place.parked_at
-            self._leave([request])
+            self._take_out(request)
             place.parked_at = parked_at
-            self._front = [one for one in self._front if one is not request]
-            self._changed = True
-            self.enter(request, place.arrival, None)
+            self._add(request, place)
         elif place.seen_by is not self._anchor:
             prompt = len(request.origin_input_ids)
             share = self._give_lead(place)
             handle = self._engine.add(place.distribution.pmf, prompt, place.since)
             self._tell_anchor(place, prompt, handle, share)
             self._engine.remove([handle])
+
+    def _take_out(self, request: Any) -> None:
+        """Of those that wait, wherever it is."""
+        self._leave([request])
+        front = [one for one in self._front if one is not request]
+        if len(front) < len(self._front):
+            self._front, self._changed = front, True
 
     def _give_lead(self, place: Place) -> float:
         """Returns its tail share, see ``tail.py``."""
