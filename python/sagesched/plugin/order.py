@@ -76,6 +76,7 @@ class QueueOrder:
         self._changed = True  # since the front was chosen, in a way that may change it
         self._chosen_in = 0  # the pass in which it was
         self._prior_pmf = prior.pmf.astype(np.float64)
+        self._learned = 0
         self._anchor: KeyMaker = anchor or Anchor(dial, slots, mean_of(prior))
         self._opted_out = OptedOut(self._engine)
         self._backlog = 0  # tokens that the waiting requests are predicted to need
@@ -396,7 +397,8 @@ class QueueOrder:
         """Follow the mean of what is predicted: the prior of a request without a prediction."""
         if predicted is None:
             return LengthDistribution(self.grid, self._prior_pmf)
-        self._prior_pmf += (predicted.pmf - self._prior_pmf) / min(self._sequence + 2, 1024)
+        self._learned += 1
+        self._prior_pmf += (predicted.pmf - self._prior_pmf) / min(self._learned + 1, 1024)
         return predicted
 
     def _follow(self) -> Keys:

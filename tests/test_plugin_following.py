@@ -1,0 +1,534 @@
+"""Predictions that follow their requests: what is sent, who awaits one, and what it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import warnings
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin import fallback
+from sagesched.plugin.following import MOST_EARLY, Following
+from sagesched.plugin.hooks.control import set_internal_state
+from sagesched.plugin.hooks.predict_request import send_batch_request, send_one_request
+from sagesched.plugin.hooks.queue_enter import add_request_to_queue
+from sagesched.plugin.hooks.tokenizer_start import _predicts_ahead
+from sagesched.plugin.order import QueueOrder
+from sagesched.plugin.place import place_of
+from sagesched.plugin.state import STATE, TokenizerState
+from sagesched.plugin.wire import (
+    BINS_KEY,
+    FOLLOWS_KEY,
+    PRIVATE_KEY,
+    SENT_KEY,
+    as_message,
+    attach,
+    is_message,
+    read_message,
+)
+from sagesched.replay.engine import require_sglang
+
+from .operating import make_state, names, order_of
+from .test_queue_order import GRID, Request, make_order, no_prefix, point
+
+LENGTHS = [900, 20, 500, 10, 700]
+
+
+# What travels.
+
+
+@given(st.integers(1, 2**20), st.integers(0, 2**32 - 1))
+def test_a_message_carries_a_distribution(longest: int, seed: int) -> None:
+    grid = LengthGrid(longest)
+    pmf = np.random.default_rng(seed).dirichlet(np.full(len(grid), 0.05))
+    sent = as_message(LengthDistribution(grid, pmf))
+    assert is_message(sent)
+    assert all(isinstance(value, (int, float)) for value in sent.values())
+    found = read_message(sent, grid)
+    assert found is not None
+    assert np.allclose(found.pmf, pmf, atol=1e-6)
+
+
+def test_a_message_may_say_that_there_is_none() -> None:
+    assert read_message(as_message(None), GRID) is None
+    assert not is_message({"sagesched_dial": 1.0})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {BINS_KEY: 3, "0": 1.0},
+        {BINS_KEY: math.nan},
+        {BINS_KEY: "many"},
+        {BINS_KEY: len(GRID)},
+        {BINS_KEY: len(GRID), "0": 0.5},
+        {BINS_KEY: len(GRID), "0": -1.0, "1": 2.0},
+        {BINS_KEY: len(GRID), "0": math.nan},
+        {BINS_KEY: len(GRID), "0": math.inf},
+    ],
+)
+def test_a_malformed_message_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"bins|Length"):
+        read_message(values, GRID)
+
+
+# Who awaits one.
+
+
+class Named:
+    def __init__(self, rid: str) -> None:
+        self.rid = rid
+
+
+def test_a_prediction_finds_who_awaits_it_once() -> None:
+    following, request = Following(), Named("a")
+    following.awaits(request)
+    assert following.came("a", point(5)) is request
+    assert following.came("a", point(5)) is None
+
+
+def test_one_that_is_faster_is_kept_for_a_request_to_come() -> None:
+    following, law = Following(), point(5)
+    assert not following.has_come("a")
+    assert following.came("a", law) is None
+    assert following.has_come("a")
+    assert following.take("a") is law
+    assert not following.has_come("a")
+
+
+def test_it_holds_on_to_nobody_and_keeps_a_bounded_number() -> None:
+    following = Following()
+    for i in range(5_000):
+        following.awaits(Named(f"{i}"))
+        following.came(f"strange {i}", None)
+    gc.collect()
+    assert not following._awaited
+    assert len(following._early) == MOST_EARLY
+    assert following.has_come("strange 4999")
+    assert not following.has_come("strange 0")
+
+
+# What it changes.
+
+
+def state_of(order: QueueOrder, queue: list[Any]) -> list[Any]:
+    """Everything that later decisions follow from."""
+    return [
+        order.backlog,
+        order._anchor.centre,
+        order._prior_pmf.tolist(),
+        order.best_keys(len(queue)),
+        [(r._sagesched_place.mean, r._sagesched_place.lead) for r in queue],
+    ]
+
+
+@pytest.mark.parametrize("dial", [0.5, 1.0, math.inf])
+def test_at_once_it_is_as_if_it_had_come_with_the_request(dial: float) -> None:
+    found = []
+    for follows in (False, True):
+        order, queue = make_order(dial), [Request(f"r{i}") for i in range(len(LENGTHS))]
+        for step, (request, tokens) in enumerate(zip(queue, LENGTHS, strict=True)):
+            order.enter(request, step, None if follows else point(tokens), follows=follows)
+            if follows:
+                order.foretell(request, point(tokens))
+        order.rank(queue, 3, no_prefix)
+        found.append([names(queue), state_of(order, queue)])
+    assert found[0] == found[1]
+
+
+def test_later_it_moves_a_request_that_waits() -> None:
+    order, queue = make_order(), [Request(f"r{i}") for i in range(len(LENGTHS))]
+    for request in queue:
+        order.enter(request, 0, None, follows=True)
+    order.rank(queue, 5, no_prefix)
+    assert names(queue) == ["r0", "r1", "r2", "r3", "r4"]
+    for request, tokens in zip(queue[:], LENGTHS, strict=True):
+        order.foretell(request, point(tokens))
+    order.rank(queue, 5, no_prefix)
+    assert names(queue) == ["r3", "r1", "r2", "r4", "r0"]
+    assert len(order) == 5
+
+
+def test_one_that_runs_is_ranked_by_it_when_it_may_give_way() -> None:
+    order, short, long_one = make_order(), Request("short"), Request("long")
+    for request in (short, long_one):
+        order.enter(request, 0, None, follows=True)
+    order.settle([])
+    order.foretell(long_one, point(4000))
+    order.foretell(short, point(3))
+    assert len(order) == 0
+    assert names([r for _, r in order.worst_first([short, long_one])]) == ["long", "short"]
+
+
+def test_the_traffic_is_told_of_each_request_once() -> None:
+    for runs in (False, True):
+        order, request = make_order(1.0), Request("r")
+        order.enter(request, 0, None, follows=True)
+        assert order._anchor._seen == 0  # type: ignore[attr-defined]
+        if runs:
+            order.settle([])
+        order.foretell(request, point(30))
+        request.output_ids = [1] * 4
+        order.settle([])
+        order.enter(request, 9, None)
+        assert order._anchor._seen == 1  # type: ignore[attr-defined]
+
+
+def test_without_a_prediction_after_all_the_mean_of_those_seen_stays() -> None:
+    order, request = make_order(1.0), Request("r")
+    order.enter(request, 0, None, limit=64, follows=True)
+    believed = request._sagesched_place.distribution  # type: ignore[attr-defined]
+    order.foretell(request, None)
+    assert request._sagesched_place.distribution is believed  # type: ignore[attr-defined]
+    assert not request._sagesched_place.awaits  # type: ignore[attr-defined]
+    assert order._anchor._seen == 1  # type: ignore[attr-defined]
+
+
+def test_a_parked_one_stays_parked_and_one_in_a_hurry_first() -> None:
+    order, parked, others = make_order(), Request("parked"), [Request("a"), Request("b")]
+    order.enter(parked, 0, None, follows=True)
+    order.settle([])
+    place = place_of(parked)
+    assert place is not None
+    parked.output_ids, place.parked_at = [1] * 5, 3.0
+    queue: list[Any] = [parked, *others]
+    order.enter(parked, 4, None)
+    for request in others:
+        order.enter(request, 4, point(2))
+    order.hurry(parked)
+    order.foretell(parked, point(4000))
+    assert place.parked_at == 3.0
+    order.rank(queue, 3, no_prefix)
+    assert names(queue) == ["parked", "a", "b"]
+
+
+# In the scheduler.
+
+
+class Scheduler:
+    """As much of SGLang's as the two hooks read."""
+
+    def __init__(self, in_force: bool = True) -> None:
+        self.waiting_queue: list[Any] = []
+        self.running_batch = SimpleNamespace(reqs=[])
+        self.disaggregation_mode = SimpleNamespace(value="null")
+        self.forward_ct = 0
+        self.state = make_state(in_force=in_force)
+        self.policy = SimpleNamespace()
+        setattr(self.policy, STATE, self.state)
+
+    def send(self, name: str) -> Any:
+        request: Any = type("Req", (), {})()
+        params = SimpleNamespace(max_new_tokens=4000, custom_params=None)
+        attach(params, None, sent_s=1.0, follows=True)
+        request.rid = request.name = name
+        request.origin_input_ids, request.output_ids = [1] * 10, []
+        request.priority, request.sampling_params = None, params
+        add_request_to_queue(lambda self, req: self.waiting_queue.append(req), self, request)
+        assert params.custom_params is None
+        return request
+
+    def tell(self, rid: str, law: LengthDistribution | None, **values: Any) -> None:
+        message = SimpleNamespace(rid=rid, server_args=values or as_message(law))
+        assert set_internal_state(stock, self, message) is None  # no answer
+
+    def front(self) -> list[str]:
+        order_of(self.state).rank(self.waiting_queue, 8, no_prefix)
+        return names(self.waiting_queue)
+
+    def ranked(self) -> dict[str, float]:
+        counts = self.state.watch.counts
+        return {label: counts["ranked", label] for label in ("predicted", "prior")}
+
+
+def stock(self: Any, message: Any) -> None:
+    raise AssertionError("SGLang was asked")
+
+
+def test_messages_order_the_queue_and_are_counted_when_they_come() -> None:
+    scheduler = Scheduler()
+    requests = [scheduler.send(name) for name in ("long", "short", "unknown")]
+    assert scheduler.ranked() == {"predicted": 0, "prior": 0}
+    scheduler.tell("long", point(3000))
+    scheduler.tell("short", point(2))
+    scheduler.tell("unknown", None)
+    assert scheduler.front() == ["short", "unknown", "long"]
+    assert scheduler.ranked() == {"predicted": 2, "prior": 1}
+    assert fallback.count() == 0
+    assert len(requests) == 3
+
+
+def test_one_that_overtakes_its_request_counts_from_the_start() -> None:
+    scheduler = Scheduler()
+    scheduler.tell("long", point(3000))
+    scheduler.tell("short", point(2))
+    requests = [scheduler.send("long"), scheduler.send("short")]
+    assert scheduler.front() == ["short", "long"]
+    assert scheduler.ranked() == {"predicted": 2, "prior": 0}
+    assert len(requests) == 2
+
+
+@pytest.mark.parametrize("values", [{BINS_KEY: 3, "0": 1.0}, {BINS_KEY: len(GRID), "0": 7.0}])
+def test_a_malformed_one_is_counted_and_costs_nobody_a_place(values: dict[str, Any]) -> None:
+    scheduler, before = Scheduler(), fallback.count()
+    kept = scheduler.send("r")
+    scheduler.tell("r", None, **values)
+    assert fallback.count() == before + 1
+    assert scheduler.front() == ["r"]
+    assert scheduler.ranked() == {"predicted": 0, "prior": 1}
+    assert scheduler.state.failures == 0
+    assert kept.rid == "r"
+
+
+def test_an_error_of_ours_is_the_stock_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = Scheduler()
+    requests = [scheduler.send("a"), scheduler.send("b")]
+
+    def fails(*args: Any) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(QueueOrder, "foretell", fails)
+    scheduler.tell("b", point(2))
+    assert scheduler.state.failures == 1
+    assert names(scheduler.waiting_queue) == ["a", "b"]
+    assert len(requests) == 2
+
+
+def test_a_shadow_is_told_when_it_is_known_how_long_the_output_is() -> None:
+    scheduler = Scheduler(in_force=False)
+    scheduler.state.take_role("")
+    scheduler.state._equip()
+    kept = scheduler.send("r")
+    models = scheduler.state.whatif
+    assert models is not None
+    assert not models.models["fcfs"].queue
+    scheduler.tell("r", point(77))
+    (copy,) = models.models["fcfs"].queue
+    assert copy.tokens == point(77).quantile(0.5)
+    assert kept.rid == "r"
+
+
+# In the tokenizer process.
+
+
+class Service:
+    """Predicts when told to, or fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.law: LengthDistribution | Exception | None = point(20)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def predict(self, key: str, content: Any, about: Any, waited_s: float) -> Any:
+        self.asked.append(key)
+        await self.gate.wait()
+        if isinstance(self.law, Exception):
+            raise self.law
+        return self.law
+
+
+class Manager:
+    """As much of SGLang's ``TokenizerManager``."""
+
+    def __init__(self, **args: Any) -> None:
+        defaults = {"tokenizer_worker_num": 1, "dp_size": 1, "disaggregation_mode": "null"}
+        self.server_args = SimpleNamespace(**(defaults | args))
+        self.server_status = SimpleNamespace(name="Up")
+        self.is_generation, self.tokenizer, self.served_model_name = True, None, "m"
+        self.rid_to_state: dict[str, Any] = {}
+        self.sent: list[Any] = []
+        self.service = Service()
+        setattr(self, STATE, TokenizerState(self.service, 4096, ahead=_predicts_ahead(self)))
+
+    @property
+    def state(self) -> TokenizerState:
+        return self.__dict__[STATE]  # type: ignore[no-any-return]
+
+    def _dispatch_to_scheduler(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def request(self, rid: str) -> Any:
+        self.rid_to_state[rid] = SimpleNamespace(obj=None)
+        params = SimpleNamespace(max_new_tokens=100, custom_params={PRIVATE_KEY: [1.0]})
+        return SimpleNamespace(rid=rid, input_ids=[1, 2], input_text=None, sampling_params=params)
+
+    async def send(self, *rids: str) -> None:
+        requests = [self.request(rid) for rid in rids]
+        if len(requests) == 1:
+            await send_one_request(leave, self, requests[0])
+        else:
+            await send_batch_request(leave, self, requests)
+
+    async def settle(self) -> None:
+        while self.state.tasks:
+            await asyncio.sleep(0)
+
+    def messages(self) -> dict[str, dict[str, float]]:
+        return {one.rid: one.server_args for one in self.sent if hasattr(one, "server_args")}
+
+
+async def leave(self: Manager, request: Any) -> None:
+    self.sent.extend(request if isinstance(request, list) else [request])
+
+
+def run(test: Callable[[Manager], Coroutine[Any, Any, None]]) -> None:
+    pytest.importorskip("sglang")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what SGLang imports
+        require_sglang()
+
+    async def inside() -> None:
+        await test(Manager())
+
+    asyncio.run(inside())
+
+
+def test_a_request_leaves_before_it_is_predicted() -> None:
+    async def test(manager: Manager) -> None:
+        manager.service.gate.clear()
+        await manager.send("a")
+        (request,) = manager.sent
+        custom = request.sampling_params.custom_params
+        assert custom[FOLLOWS_KEY] is True
+        assert PRIVATE_KEY not in custom
+        assert custom[SENT_KEY] > 0
+        await asyncio.sleep(0.01)
+        assert manager.service.asked == ["a"]
+        assert not manager.messages()
+        manager.service.gate.set()
+        await manager.settle()
+        assert manager.messages() == {"a": as_message(point(20))}
+        assert manager.state.calibration._expected.keys() == {"a"}
+
+    run(test)
+
+
+def test_each_request_of_a_batch_gets_its_own() -> None:
+    async def test(manager: Manager) -> None:
+        rids = [f"r{i}" for i in range(20)]
+        await manager.send(*rids)
+        assert len(manager.sent) == 20
+        await manager.settle()
+        assert list(manager.messages()) == rids
+
+    run(test)
+
+
+def test_it_is_cut_to_what_the_request_may_generate() -> None:
+    async def test(manager: Manager) -> None:
+        manager.service.law = point(3000)
+        await manager.send("a")
+        await manager.settle()
+        found = read_message(manager.messages()["a"], GRID)
+        assert found is not None
+        assert found.quantile(1.0) <= GRID.edges[GRID.bin_of(100)]
+
+    run(test)
+
+
+@pytest.mark.parametrize("law", [None, RuntimeError("no")])
+def test_where_there_is_none_that_is_said(law: Any) -> None:
+    async def test(manager: Manager) -> None:
+        manager.service.law = law
+        before = fallback.count()
+        await manager.send("a")
+        await manager.settle()
+        assert manager.messages() == {"a": as_message(None)}
+        assert fallback.count() - before == (law is not None)
+
+    run(test)
+
+
+def test_one_that_has_ended_is_not_told_of_and_leaves_nothing_behind() -> None:
+    async def test(manager: Manager) -> None:
+        await manager.send("over at once")
+        del manager.rid_to_state["over at once"]
+        await manager.settle()
+        manager.service.gate.clear()
+        await manager.send("over soon")
+        await asyncio.sleep(0.01)
+        del manager.rid_to_state["over soon"]
+        manager.service.gate.set()
+        await manager.settle()
+        assert manager.service.asked == ["over soon"]
+        assert not manager.messages()
+        assert not manager.state.calibration._expected
+        assert not manager.state.tasks
+
+    run(test)
+
+
+def test_what_cannot_be_sent_after_it_costs_no_request() -> None:
+    async def test(manager: Manager) -> None:
+        def fails(message: Any) -> None:
+            raise OSError("closed")
+
+        manager._dispatch_to_scheduler = fails  # type: ignore[method-assign]
+        before = fallback.count()
+        await manager.send("a")
+        await manager.settle()
+        assert fallback.count() == before + 1
+
+    run(test)
+
+
+def test_one_that_does_not_leave_is_not_followed() -> None:
+    async def refuse(self: Any, request: Any) -> None:
+        raise ValueError("refused")
+
+    async def test(manager: Manager) -> None:
+        with pytest.raises(ValueError, match="refused"):
+            await send_one_request(refuse, manager, manager.request("a"))
+        assert not manager.state.tasks
+        assert not manager.service.asked
+
+    run(test)
+
+
+def test_what_is_no_traffic_goes_alone() -> None:
+    async def test(manager: Manager) -> None:
+        await manager.send("HEALTH_CHECK_1")
+        await manager.settle()
+        assert FOLLOWS_KEY not in (manager.sent[0].sampling_params.custom_params or {})
+        assert len(manager.sent) == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("args", "ahead"),
+    [
+        ({}, False),
+        ({"disaggregation_mode": None}, False),
+        ({"dp_size": 2}, True),
+        ({"disaggregation_mode": "decode"}, True),
+    ],
+)
+def test_where_it_is_read_on_the_way_a_request_waits_for_it(
+    args: dict[str, Any], ahead: bool
+) -> None:
+    async def test() -> None:
+        manager = Manager(**args)
+        assert manager.state.ahead is ahead
+        if ahead:
+            await manager.send("a")
+            custom = manager.sent[0].sampling_params.custom_params
+            assert custom[PRIVATE_KEY] == point(20).to_wire()
+            assert not manager.messages()
+
+    asyncio.run(test())
+
+
+def test_a_scheduler_that_no_message_reaches_gets_them_with_the_requests() -> None:
+    args = SimpleNamespace(dp_size=1, disaggregation_mode="null")
+    assert _predicts_ahead(SimpleNamespace(server_args=args))
