@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -260,6 +261,35 @@ def test_every_route_is_predicted_and_learned(server: EngineServer) -> None:
 
     asyncio.run(all_routes())
     asyncio.run(check_serving(server.url))
+
+
+HANGS = """
+import threading
+from sagesched.predict.predictor import LengthPredictor
+
+LengthPredictor.predict_from = lambda *args: threading.Event().wait()
+"""
+
+
+def test_nobody_waits_for_a_predictor_that_hangs(tmp_path: Path) -> None:
+    """The requests end long before the deadline, without it, in order of arrival."""
+    (tmp_path / "sitecustomize.py").write_text(HANGS)
+    env = {"PYTHONPATH": str(tmp_path), "SAGESCHED_DEADLINE_MS": "60000"}
+    args = ("--schedule-policy", "gittins", "--max-running-requests", "1", "--enable-metrics")
+    with start_server(*args, env=env) as server:
+        jobs = [Job("first", "Say it.", 60), *(Job(f"{i}", "Say it.", 9 - i) for i in range(5))]
+        done = asyncio.run(run_spaced(server.url, jobs))
+        assert [(job.status, job.completion_tokens) for job in done] == [
+            (200, job.tokens) for job in jobs
+        ]
+        ends = [job.done for job in done]
+        assert ends == sorted(ends)
+        found = asyncio.run(settled(server.url, sagesched_rank_engine_slots=0.0))
+        assert found['sagesched_admissions_total{turn="ahead"}'] == 0
+        results = ("predictions", "deadline_misses")
+        names = [f'sagesched_predictions_total{{result="{name}"}}' for name in results]
+        assert [found.get(name, 0.0) for name in names] == [0.0, 0.0]
+        assert found['sagesched_ranked_requests_total{source="predicted"}'] == 0
 
 
 def test_prompts_do_not_reach_the_log(server: EngineServer) -> None:

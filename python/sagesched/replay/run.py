@@ -269,8 +269,9 @@ class Run:
         self.situation.enter(rid, known)
         carried = predicted if self.policy.flag == "gittins" else None
         sent_s = None if carried is None else request.arrival_s
-        follows = carried is not None and self.predicted_after > 0
-        if follows:
+        follows = False
+        if carried is not None and self.predicted_after > 0:
+            follows = True
             made_at = self.due(request) + self.predicted_after
             self.following.append((made_at, prediction_of(rid, carried)))
         return tokenized(
