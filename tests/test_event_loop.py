@@ -21,7 +21,10 @@ from sagesched.plugin.state import TokenizerState
 from .prediction import PATIENT
 
 MANAGER = SimpleNamespace(
-    model_config=SimpleNamespace(context_len=4096), tokenizer=object(), model_path=""
+    model_config=SimpleNamespace(context_len=4096),
+    tokenizer=object(),
+    model_path="",
+    server_args=SimpleNamespace(dp_size=1, disaggregation_mode="null"),
 )
 BURST, BURSTS = 64, 3
 PROMPT = "Explain the difference between two ideas, step by step, as clearly as possible. " * 28

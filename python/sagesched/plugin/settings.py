@@ -39,7 +39,8 @@ class Settings:
             nobody.
         admission: what is kept free for the running batch, see ``memory.py``.
         embedder: name for ``sagesched.predict.make_embedder``.
-        deadline_s: how long a request may wait for its prediction, seconds.
+        deadline_s: how long a request may wait for its prediction, seconds; one that follows its
+            request may take ten times as long.
         history_records: finished requests that predictions are made from.
         history_file: where the history is kept; None for memory only.
         store_prompts: whether the prompts' text is kept there, too.

@@ -21,6 +21,9 @@ from sagesched.plugin.state import STATE, TokenizerState
 START_TIMEOUT_S = 120.0
 READING_S = 0.003
 """For each record of a history file on top of that: ten times what it mostly takes."""
+FOLLOWING_SHARE = 10.0
+"""How many times longer a prediction may take that nobody waits for: in a burst its request waits in
+the queue."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep Python from another one that wants it; Python's default is 5 ms, for
 which the event loop would wait whenever it meets a prediction being made
@@ -71,7 +74,9 @@ def make_state(settings: Settings, manager: Any) -> TokenizerState:
             settings.history_file, settings.history_records, settings.store_prompts
         )
         patience += READING_S * settings.history_records
-    service = PredictionService(make_predictor, deadline_s=settings.deadline_s, history=history)
+    ahead = _predicts_ahead(manager)
+    deadline_s = settings.deadline_s * (1.0 if ahead else FOLLOWING_SHARE)
+    service = PredictionService(make_predictor, deadline_s=deadline_s, history=history)
     if not service.wait_ready(patience):
         reason = service.snapshot().failure or f"not ready within {patience:g} s"
         raise NotInForceError(
@@ -80,7 +85,7 @@ def make_state(settings: Settings, manager: Any) -> TokenizerState:
         )
     sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
     logger.info("sagesched: predicting with the embedder %s", service.snapshot().embedder)
-    return TokenizerState(service, context_length, settings.tenant, _predicts_ahead(manager))
+    return TokenizerState(service, context_length, settings.tenant, ahead)
 
 
 def _predicts_ahead(manager: Any) -> bool:
