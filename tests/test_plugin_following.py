@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import warnings
 from collections.abc import Callable, Coroutine
@@ -17,13 +16,13 @@ from hypothesis import strategies as st
 
 from sagesched.lengths import LengthDistribution, LengthGrid
 from sagesched.plugin import fallback
-from sagesched.plugin.following import MOST_EARLY, Following
+from sagesched.plugin.following import MOST_AWAITED, MOST_EARLY, Following
 from sagesched.plugin.hooks.control import set_internal_state
 from sagesched.plugin.hooks.predict_request import send_batch_request, send_one_request
 from sagesched.plugin.hooks.queue_enter import add_request_to_queue
 from sagesched.plugin.hooks.tokenizer_start import _predicts_ahead
 from sagesched.plugin.order import QueueOrder
-from sagesched.plugin.place import place_of
+from sagesched.plugin.place import Place, place_of
 from sagesched.plugin.state import STATE, TokenizerState
 from sagesched.plugin.wire import (
     BINS_KEY,
@@ -38,7 +37,7 @@ from sagesched.plugin.wire import (
 from sagesched.replay.engine import require_sglang
 
 from .operating import make_state, names, order_of
-from .test_queue_order import GRID, Request, make_order, no_prefix, point
+from .test_queue_order import GRID, KV_VOLUME, PRIOR, Request, make_order, no_prefix, point
 
 LENGTHS = [900, 20, 500, 10, 700]
 
@@ -84,15 +83,16 @@ def test_a_malformed_message_is_refused(values: dict[str, Any]) -> None:
 # Who awaits one.
 
 
-class Named:
-    def __init__(self, rid: str) -> None:
-        self.rid = rid
+def a_place() -> Place:
+    return Place(0, 0, PRIOR, KV_VOLUME)
 
 
 def test_a_prediction_finds_who_awaits_it_once() -> None:
-    following, request = Following(), Named("a")
-    following.awaits(request)
-    assert following.came("a", point(5)) is request
+    following, place = Following(), a_place()
+    following.awaits("a", place, 7)
+    found = following.came("a", point(5))
+    assert found is not None
+    assert (found.place, found.prompt) == (place, 7)
     assert following.came("a", point(5)) is None
 
 
@@ -105,19 +105,25 @@ def test_one_that_is_faster_is_kept_for_a_request_to_come() -> None:
     assert not following.has_come("a")
 
 
-def test_it_holds_on_to_nobody_and_keeps_a_bounded_number() -> None:
-    following = Following()
+def test_it_keeps_a_bounded_number_the_latest() -> None:
+    following, place = Following(), a_place()
+    for i in range(MOST_AWAITED + 10):
+        following.awaits(f"{i}", place, 1)
     for i in range(5_000):
-        following.awaits(Named(f"{i}"))
         following.came(f"strange {i}", None)
-    gc.collect()
-    assert not following._awaited
+    assert len(following._awaited) == MOST_AWAITED
+    assert following.came("9", None) is None
+    assert following.came("10", None) is not None
     assert len(following._early) == MOST_EARLY
     assert following.has_come("strange 4999")
     assert not following.has_come("strange 0")
 
 
 # What it changes.
+
+
+def foretell(order: QueueOrder, request: Any, law: LengthDistribution | None) -> None:
+    order.foretell(request._sagesched_place, len(request.origin_input_ids), law)
 
 
 def state_of(order: QueueOrder, queue: list[Any]) -> list[Any]:
@@ -139,7 +145,7 @@ def test_at_once_it_is_as_if_it_had_come_with_the_request(dial: float) -> None:
         for step, (request, tokens) in enumerate(zip(queue, LENGTHS, strict=True)):
             order.enter(request, step, None if follows else point(tokens), follows=follows)
             if follows:
-                order.foretell(request, point(tokens))
+                foretell(order, request, point(tokens))
         order.rank(queue, 3, no_prefix)
         found.append([names(queue), state_of(order, queue)])
     assert found[0] == found[1]
@@ -152,7 +158,7 @@ def test_later_it_moves_a_request_that_waits() -> None:
     order.rank(queue, 5, no_prefix)
     assert names(queue) == ["r0", "r1", "r2", "r3", "r4"]
     for request, tokens in zip(queue[:], LENGTHS, strict=True):
-        order.foretell(request, point(tokens))
+        foretell(order, request, point(tokens))
     order.rank(queue, 5, no_prefix)
     assert names(queue) == ["r3", "r1", "r2", "r4", "r0"]
     assert len(order) == 5
@@ -163,8 +169,8 @@ def test_one_that_runs_is_ranked_by_it_when_it_may_give_way() -> None:
     for request in (short, long_one):
         order.enter(request, 0, None, follows=True)
     order.settle([])
-    order.foretell(long_one, point(4000))
-    order.foretell(short, point(3))
+    foretell(order, long_one, point(4000))
+    foretell(order, short, point(3))
     assert len(order) == 0
     assert names([r for _, r in order.worst_first([short, long_one])]) == ["long", "short"]
 
@@ -176,7 +182,7 @@ def test_the_traffic_is_told_of_each_request_once() -> None:
         assert order._anchor._seen == 0  # type: ignore[attr-defined]
         if runs:
             order.settle([])
-        order.foretell(request, point(30))
+        foretell(order, request, point(30))
         request.output_ids = [1] * 4
         order.settle([])
         order.enter(request, 9, None)
@@ -187,7 +193,7 @@ def test_without_a_prediction_after_all_the_mean_of_those_seen_stays() -> None:
     order, request = make_order(1.0), Request("r")
     order.enter(request, 0, None, limit=64, follows=True)
     believed = request._sagesched_place.distribution  # type: ignore[attr-defined]
-    order.foretell(request, None)
+    foretell(order, request, None)
     assert request._sagesched_place.distribution is believed  # type: ignore[attr-defined]
     assert not request._sagesched_place.awaits  # type: ignore[attr-defined]
     assert order._anchor._seen == 1  # type: ignore[attr-defined]
@@ -205,7 +211,7 @@ def test_a_parked_one_stays_parked_and_one_in_a_hurry_first() -> None:
     for request in others:
         order.enter(request, 4, point(2))
     order.hurry(parked)
-    order.foretell(parked, point(4000))
+    foretell(order, parked, point(4000))
     assert place.parked_at == 3.0
     order.rank(queue, 3, no_prefix)
     assert names(queue) == ["parked", "a", "b"]

@@ -72,7 +72,7 @@ def play(lengths: list[int], dial: float = math.inf) -> WhatIf:
     for request in fill(real, lengths):
         place = place_of(request)
         assert place is not None
-        models.arrive(request, place, 0)
+        models.arrive(len(request.origin_input_ids), place, 0)
     for step in range(sum(lengths) * 2):
         models.go_on(step, 1, 1)
     return models
@@ -99,7 +99,7 @@ def test_an_idle_engine_empties_the_models() -> None:
     for request in fill(make_order(), [400, 300, 200]):
         place = place_of(request)
         assert place is not None
-        models.arrive(request, place, 0)
+        models.arrive(len(request.origin_input_ids), place, 0)
     models.go_on(1, 1, 2)
     models.go_on(2, 0, 0)
     for model in models.models.values():

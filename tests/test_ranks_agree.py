@@ -1,8 +1,9 @@
 """Two schedulers that are fed the same requests decide alike, step by step, whatever else differs.
 
 Each is SGLang's real scheduler in a process of its own, as ranks of a tensor-parallel group are,
-with another clock, another hash seed and other object addresses. Predictions travel with the
-requests, so the time at which they were made is no rank's own.
+with another clock, another hash seed and other object addresses. Predictions follow the requests in
+messages that reach every rank between the same two steps, so the time at which they were made is no
+rank's own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ start_s, ballast = float(sys.argv[1]), [object() for _ in range(int(sys.argv[2])
 import sagesched.replay.clock as clock
 
 clock.START_S = start_s
+from sagesched.plugin.following import Following
 from sagesched.replay.engine import EngineConfig
 from sagesched.replay.generators import GeneratedWorkload
 from sagesched.replay.harness import Harness
@@ -32,6 +34,18 @@ from sagesched.replay.predictors import Law
 from sagesched.replay.presets import preset
 from sagesched.replay.run import Run
 
+Law.seconds = 0.03  # a few steps
+foretold = 0
+came = Following.came
+
+
+def counted(self, rid, predicted):
+    global foretold
+    foretold += 1
+    return came(self, rid, predicted)
+
+
+Following.came = counted
 harness = Harness(EngineConfig(pool_tokens=16_000, max_running=16, mixed=True, context=4096))
 workload = GeneratedWorkload("hetero", 6_000)
 decisions, samples, steps = hashlib.sha256(), [], 0
@@ -58,6 +72,7 @@ result = harness.run(
 )
 print(json.dumps({
     "steps": steps, "samples": samples, "decisions": decisions.hexdigest(),
+    "foretold": foretold,
     "parked": int(result.preemptions.sum()), "fallbacks": result.fallbacks,
     "waited": int((result.first_s - result.arrival_s > 1.0).sum()),
 }))
@@ -83,6 +98,7 @@ def test_a_hundred_thousand_steps_are_the_same() -> None:
     ranks = [start(1000.0, 0, "1"), start(987_654.5, 54_321, "2")]
     first, second = map(outcome, ranks)
     assert first["steps"] >= STEPS
+    assert first["foretold"] > 5000
     assert first["parked"] > 100, "parking was no part of what was compared"
     assert first["waited"] > 1000, "nothing waited, so nothing was ordered"
     assert first["fallbacks"] == 0

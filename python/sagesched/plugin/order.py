@@ -167,24 +167,24 @@ class QueueOrder:
         request._sagesched_place = place
         return place
 
-    def foretell(self, request: Any, predicted: LengthDistribution | None) -> None:
+    def foretell(self, place: Place, prompt: int, predicted: LengthDistribution | None) -> None:
         """What is predicted of a request that has entered, wherever it is now; O(m).
 
         Args:
-            request: as of `enter`, which said that this follows.
+            place: noted on it by `enter`, which said that this follows.
+            prompt: its tokens.
             predicted: its output-length distribution, None where there is none after all.
         """
-        place: Place = request._sagesched_place
         place.awaits = False
         if predicted is not None:
             place.take(self._learn(predicted))
-        if self.holds(request):
+        request = self._requests.get(place.handle)
+        if request is not None and request._sagesched_place is place:
             parked_at = place.parked_at
             self._take_out(request)
             place.parked_at = parked_at
             self._add(request, place)
         elif place.seen_by is not self._anchor:
-            prompt = len(request.origin_input_ids)
             share = self._give_lead(place)
             handle = self._engine.add(place.distribution.pmf, prompt, place.since)
             self._tell_anchor(place, prompt, handle, share)

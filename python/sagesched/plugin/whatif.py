@@ -100,14 +100,13 @@ class WhatIf:
         self._came = 0
         self._taken: dict[tuple[str, str], float] = {}
 
-    def arrive(self, request: Any, place: Place, step: int) -> None:
-        """A request has entered the real queue for the first time."""
+    def arrive(self, prompt: int, place: Place, step: int) -> None:
+        """A request of as many tokens has entered the real queue for the first time."""
         self._came += 1
         draw = (0.5 + self._came * GOLDEN) % 1.0
         tokens = int(place.distribution.quantile(draw))
         for model in self.models.values():  # each notes a place of its own on it
-            prompt = range(len(request.origin_input_ids))
-            model.arrive(Copy(prompt, step, tokens), place.distribution)
+            model.arrive(Copy(range(prompt), step, tokens), place.distribution)
 
     def go_on(self, step: int, running: int, waiting: int) -> None:
         """A step of the engine, after admission, with as many running and still waiting."""

@@ -13,7 +13,7 @@ from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.disaggregation import DECODE, PREFILL, ordered_queue, role_of
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.place import place_of
+from sagesched.plugin.place import Place, place_of
 from sagesched.plugin.state import SchedulerState, state_of
 from sagesched.plugin.timing import counted, timed
 from sagesched.plugin.wire import Wishes, detach, detach_wishes, read_message, strip
@@ -39,6 +39,7 @@ def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None)
     if state.order is None:
         strip(req.sampling_params)
         return
+    rid, prompt = req.rid, len(req.origin_input_ids)
     step, role = scheduler.forward_ct, _role(scheduler, state)
     known = place_of(req) is not None
     queue = _queue_of(scheduler, role)
@@ -56,16 +57,17 @@ def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None)
             _enter(state, queue[-1], req, step, predicted, limit, wishes)
         else:
             state.order.enter(req, step, predicted, limit, wishes.opted_out, follows)
-            if follows:
-                state.following.awaits(req)
     except Exception as error:
         fallback.report("enter", error)
         state.failed(ordered_queue(scheduler, role))
     if wishes.opted_out:
         metrics.count_opted_out()
     _note(state, req, wishes, known)
-    if not (known or follows):
-        _ranked(state, req, predicted is not None, step)
+    place = place_of(req)
+    if place is not None and follows:
+        state.following.awaits(rid, place, prompt)
+    elif place is not None and not known:
+        _ranked(state, place, prompt, predicted is not None, step)
     if known:
         _waits_again(state, req, step)
 
@@ -148,11 +150,12 @@ def foretold(scheduler: Any, state: SchedulerState, rid: str, values: Mapping[st
         fallback.report("malformed_prediction", error)
         predicted = None
     try:
-        req = state.following.came(rid, predicted)
-        if req is None or place_of(req) is None:
+        awaited = state.following.came(rid, predicted)
+        if awaited is None:
             return
-        state.order.foretell(req, predicted)
-        _ranked(state, req, predicted is not None, scheduler.forward_ct)
+        place, prompt = awaited.place, awaited.prompt
+        state.order.foretell(place, prompt, predicted)
+        _ranked(state, place, prompt, predicted is not None, scheduler.forward_ct)
     except Exception as error:
         fallback.report("foretold", error)
         state.failed(scheduler.waiting_queue)
@@ -172,13 +175,11 @@ def _note(state: SchedulerState, req: Any, wishes: Wishes, known: bool) -> None:
         fallback.report("watch", error)
 
 
-def _ranked(state: SchedulerState, req: Any, predicted: bool, step: int) -> None:
+def _ranked(state: SchedulerState, place: Place, prompt: int, predicted: bool, step: int) -> None:
     """The same, once it is known how long its output may be."""
     metrics.count_ranked("predicted" if predicted else "prior")
     state.watch.ranked(predicted)
-    place = place_of(req)
-    if place is not None:
-        state.what_if(lambda models: models.arrive(req, place, step))
+    state.what_if(lambda models: models.arrive(prompt, place, step))
 
 
 def _wishes(req: Any) -> Wishes:

@@ -22,8 +22,8 @@ START_TIMEOUT_S = 120.0
 READING_S = 0.003
 """For each record of a history file on top of that: ten times what it mostly takes."""
 FOLLOWING_SHARE = 10.0
-"""How many times longer a prediction may take that nobody waits for: in a burst its request waits in
-the queue."""
+"""How many times longer a prediction may take that nobody waits for: in a burst its request is in
+the queue meanwhile."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep Python from another one that wants it; Python's default is 5 ms, for
 which the event loop would wait whenever it meets a prediction being made
