@@ -23,7 +23,17 @@ from sagesched.plugin.versions import sglang_version
 
 from .serving import start_server
 from .test_server_operating import fallbacks
-from .traffic import Job, our_metrics, post, run_job, run_spaced, session, until, until_load
+from .traffic import (
+    Job,
+    check_early_aborts,
+    our_metrics,
+    post,
+    run_job,
+    run_spaced,
+    session,
+    until,
+    until_load,
+)
 
 pytestmark = [
     pytest.mark.server,
@@ -122,6 +132,12 @@ def test_predictions_are_read_where_the_policy_makes_them(server: EngineServer) 
     log = server.log_path.read_text()
     assert "sal chooses among 2 replicas" in log
     assert "nothing is predicted" not in log
+
+
+def test_an_abort_that_comes_while_a_request_waits_for_its_prediction(server: EngineServer) -> None:
+    """It waits, as the controller reads the prediction; SGLang alone would know the request."""
+    asyncio.run(check_early_aborts(server.url))
+    assert fallbacks(asyncio.run(our_metrics(server.url))) == {}
 
 
 def test_a_stopped_replica_gets_no_more_requests_until_it_goes_on(server: EngineServer) -> None:

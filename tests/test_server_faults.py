@@ -21,6 +21,7 @@ from .serving import start_server
 from .traffic import (
     PATIENT_S,
     Job,
+    check_early_aborts,
     our_metrics,
     post,
     run_job,
@@ -99,31 +100,7 @@ def test_client_killed_in_the_middle_of_a_stream(server: EngineServer) -> None:
 
 
 def test_an_abort_right_after_the_request_is_not_lost(server: EngineServer) -> None:
-    """It comes while the request waits for its prediction; SGLang alone would know the request."""
-
-    async def abort_early() -> list[Job]:
-        jobs = [Job(f"e{i}", f"Go on, {i}.", 1500, {"rid": f"early-{i}"}) for i in range(40)]
-        sent = asyncio.Semaphore(0)
-
-        async def note(*_: object) -> None:
-            sent.release()
-
-        trace = aiohttp.TraceConfig()
-        trace.on_request_chunk_sent.append(note)
-        async with session(trace) as client:
-            tasks = []
-            for i, job in enumerate(jobs):
-                tasks.append(asyncio.create_task(run_job(client, server.url, job)))
-                await sent.acquire()
-                await asyncio.sleep(0.001 * (i % 8))
-                # Over a new connection as the request was: one that is open would overtake it.
-                await post(server.url + "/abort_request", {"rid": f"early-{i}"})
-            return list(await asyncio.gather(*tasks))
-
-    done = asyncio.run(abort_early())
-    aborted = [job for job in done if job.completion_tokens < 1500]
-    # The client's two messages may overtake each other, under any policy; hardly ever do.
-    assert len(aborted) >= 36, [job.completion_tokens for job in done]
+    asyncio.run(check_early_aborts(server.url))
     asyncio.run(check_serving(server.url))
 
 

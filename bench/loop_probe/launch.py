@@ -16,7 +16,7 @@ from bench.loop_probe.stretches import note_collections, seconds, timed, timed_h
 from bench.loop_probe.ticker import Ticker, real_time
 
 OUTSIDE_HOOKS = (
-    ("sagesched.plugin.hooks.predict_request", "predict"),  # a task for each request
+    ("sagesched.plugin.hooks.predict_request", "follow"),  # a task for each request
     ("sagesched.predict.operations", "_resolve"),
     ("sagesched.plugin.metrics", "_export"),
 )

@@ -21,6 +21,7 @@ async def tables() -> dict[str, int]:
     return {
         "SGLang's requests": len(manager.rid_to_state),
         "departures": len(state.departures._aborted),
+        "predictions that follow": len(state.tasks),
         "progress": len(state.progress._reported),
         "calibration": len(state.calibration._expected),
         "prompts without an outcome": worker.remembered_keys,

@@ -140,8 +140,15 @@ def detach_wishes(sampling_params: Any) -> Wishes:
     )
 
 
-def as_message(distribution: LengthDistribution | None) -> dict[str, float]:
-    """The numbers of a message; who it is about is its ``rid``."""
+def as_message(rid: str, distribution: LengthDistribution | None) -> Any:
+    """The message in which a prediction, or that there is none, follows the request ``rid``."""
+    from sglang.srt.managers.io_struct import SetInternalStateReq
+
+    return SetInternalStateReq(rid=rid, server_args=numbers_of(distribution))
+
+
+def numbers_of(distribution: LengthDistribution | None) -> dict[str, float]:
+    """What a message carries."""
     values = [] if distribution is None else distribution.to_wire()
     return {BINS_KEY: len(values)} | {str(k): value for k, value in enumerate(values) if value}
 
@@ -152,7 +159,7 @@ def is_message(values: Mapping[str, Any]) -> bool:
 
 
 def read_message(values: Mapping[str, Any], grid: LengthGrid) -> LengthDistribution | None:
-    """What `as_message` made; None where there is no prediction.
+    """What `numbers_of` made; None where there is no prediction.
 
     Raises:
         ValueError: it is not a distribution over ``grid``.

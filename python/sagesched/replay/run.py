@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from sagesched.lengths import LengthDistribution, LengthGrid
+from sagesched.plugin.wire import as_message
 from sagesched.replay.clock import REAL_PERF_COUNTER, START_S, VirtualClock, VirtualEvent
 from sagesched.replay.control import Control
 from sagesched.replay.engine import EOS_TOKEN, EngineConfig, Seams
@@ -15,7 +16,7 @@ from sagesched.replay.predictors import Predictions
 from sagesched.replay.recorder import Live, Recorder
 from sagesched.replay.result import RunResult
 from sagesched.replay.script import first_token, next_tokens
-from sagesched.replay.sglang_request import prediction_of, tokenized
+from sagesched.replay.sglang_request import tokenized
 from sagesched.replay.steptime import Step, StepTime, as_scheduled
 from sagesched.replay.trace import TraceRequest
 from sagesched.replay.work import PrefillBooks, decode_work
@@ -269,11 +270,11 @@ class Run:
         self.situation.enter(rid, known)
         carried = predicted if self.policy.flag == "gittins" else None
         sent_s = None if carried is None else request.arrival_s
-        follows = False
-        if carried is not None and self.predicted_after > 0:
-            follows = True
+        follows = carried is not None and self.predicted_after > 0
+        if follows:
             made_at = self.due(request) + self.predicted_after
-            self.following.append((made_at, prediction_of(rid, carried)))
+            self.following.append((made_at, as_message(rid, carried)))
+            carried = None
         return tokenized(
             rid, request.prompt, self.max_output_tokens, carried, sent_s, follows=follows
         )

@@ -17,8 +17,8 @@ def tokenized(
     *,
     follows: bool = False,
 ) -> Any:
-    """A ``TokenizedGenerateReqInput``; a prediction travels in it, or follows it, as the plug-in
-    sends it."""
+    """A ``TokenizedGenerateReqInput``; a prediction travels in it as the plug-in sends it, or it is
+    said that one ``follows``."""
     from sglang.srt.managers.io_struct import TokenizedGenerateReqInput
     from sglang.srt.sampling.sampling_params import SamplingParams
 
@@ -26,7 +26,7 @@ def tokenized(
 
     params = SamplingParams(max_new_tokens=max_output_tokens, temperature=0.0)
     params.normalize(None)
-    attach(params, None if follows else predicted, sent_s=sent_s, follows=follows)
+    attach(params, predicted, sent_s=sent_s, follows=follows)
     return TokenizedGenerateReqInput(
         rid=rid,
         input_text="",
@@ -42,12 +42,3 @@ def tokenized(
         stream=True,
         time_stats=None,
     )
-
-
-def prediction_of(rid: str, predicted: LengthDistribution) -> Any:
-    """The message in which a prediction follows its request."""
-    from sglang.srt.managers.io_struct import SetInternalStateReq
-
-    from sagesched.plugin.wire import as_message
-
-    return SetInternalStateReq(rid=rid, server_args=as_message(predicted))

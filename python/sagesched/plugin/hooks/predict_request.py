@@ -103,23 +103,20 @@ def announce(state: TokenizerState, manager: Any, request: Any) -> About | None:
 
 
 async def follow(state: TokenizerState, manager: Any, request: Any, about: About) -> None:
-    """Predict for a request that has left, and send that after it; nothing where it has ended."""
+    """Predict for a request that has left, and send that after it, or that there is none: somebody
+    awaits it."""
     rid, distribution = str(request.rid), None
     try:
         came = time.monotonic()
         await state.turns.take()
-        if rid in manager.rid_to_state:
+        if rid in manager.rid_to_state:  # else it has ended: there will be no outcome
             distribution = await law_of(state, manager, request, about, came)
         if rid in manager.rid_to_state:
             state.calibration.expect(rid, distribution)
     except Exception as error:
         fallback.report("predict", error)
     try:
-        from sglang.srt.managers.io_struct import SetInternalStateReq
-
-        if rid in manager.rid_to_state:
-            message = SetInternalStateReq(rid=rid, server_args=as_message(distribution))
-            manager._dispatch_to_scheduler(message)
+        manager._dispatch_to_scheduler(as_message(rid, distribution))
     except Exception as error:
         fallback.report("follow", error)
 
