@@ -33,8 +33,8 @@ def with_adapters(job: Job) -> Any:
     batches: list[set[str]] = []
     tokenized, forward = run.tokenized, run.Run.forward
 
-    def named(rid: str, *args: Any) -> Any:
-        made = tokenized(rid, *args)
+    def named(rid: str, *args: Any, **more: Any) -> Any:
+        made = tokenized(rid, *args, **more)
         made.lora_id = names[rid]
         return made
 
