@@ -4,16 +4,18 @@
 
 SGLang's real scheduler runs in virtual time (no model is computed); every hook is timed inside the
 very steps it runs in, less what SGLang's own code takes inside it; what SGLang calls of ours inside
-its own (admission by forecast) is ours. So both parts of a ratio come from the same steps of the
-same run. Our metrics are exported, SGLang's are not. A step with its model pass is the virtual one:
-llama-3.1-8b on an h100. Each size runs in a process of its own; outputs are checked by the replay's
-tests.
+its own (admission by forecast) is ours. So both parts of a
+ratio come from the same steps of the same run. Beside those that wait from the start, requests
+arrive as fast as fcfs would serve them; the short ones go first, so fewer wait at the end. Our
+metrics are exported, SGLang's are not. A step with its model pass is the virtual one: llama-3.1-8b
+on an h100. Each size runs in a process of its own; outputs are checked by the replay's tests.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -33,6 +35,7 @@ RUNNING, WAITING = (64, 256), (1_000, 10_000, 100_000)
 MOST = {1_000: 0.02, 10_000: 0.05, 100_000: 0.05}
 STEPS, SKIPPED = 400, 50
 KV_TOKENS_PER_SLOT = 940
+PREDICTED_AFTER_S = 0.002
 
 
 now = clock.REAL_PERF_COUNTER
@@ -62,7 +65,11 @@ def measure(running: int, waiting: int, mixed: bool) -> dict[str, float]:
     from sagesched.replay.predictors import Law
     from sagesched.replay.presets import preset
     from sagesched.replay.run import Run
+    from sagesched.replay.steptime import Step
     from sagesched.replay.trace import TraceRequest
+
+    class Following(Law):
+        seconds = PREDICTED_AFTER_S
 
     config = EngineConfig(
         pool_tokens=running * KV_TOKENS_PER_SLOT, max_running=running, mixed=mixed, context=4096
@@ -70,16 +77,21 @@ def measure(running: int, waiting: int, mixed: bool) -> dict[str, float]:
     harness = Harness(config)
     workload = GeneratedWorkload("hetero", 4_000)
     drawn = list(workload.requests(seed=1, rate_rps=None))
-    total = waiting + running + STEPS * running // 60
+    step_time = preset("llama-3.1-8b", "h100")
+    full = Step(decode_requests=running, decode_kv_tokens=running * KV_TOKENS_PER_SLOT // 2)
+    output_tokens = float(np.mean([one.output_tokens for one in drawn]))
+    apart_s = step_time.seconds(full) * output_tokens / running
+    at_once = waiting + running + STEPS * running // 240
 
     def requests() -> Iterator[TraceRequest]:
-        for number in range(total):
+        for number in itertools.count():
             one = drawn[number % len(drawn)]
+            arrival_s = max(0, number - at_once) * apart_s
             yield TraceRequest(
-                0.0, array("q", one.prompt[:400]), one.output_tokens, "", one.cluster
+                arrival_s, array("q", one.prompt[:400]), one.output_tokens, "", one.cluster
             )
 
-    steps: list[tuple[float, float, float]] = []
+    steps: list[tuple[float, float, float, int]] = []
     stock = Run.forward
     ended = now()
 
@@ -89,7 +101,9 @@ def measure(running: int, waiting: int, mixed: bool) -> dict[str, float]:
         before = self.clock.now
         result = stock(self, batch, *args, **kwargs)
         ours = spent.ours + hooks.spent.inside
-        steps.append((host - ours, ours, self.clock.now - before))
+        steps.append(
+            (host - ours, ours, self.clock.now - before, len(self.scheduler.waiting_queue))
+        )
         if len(steps) >= STEPS:
             raise EnoughError
         spent.ours = hooks.spent.inside = 0.0
@@ -101,17 +115,17 @@ def measure(running: int, waiting: int, mixed: bool) -> dict[str, float]:
         harness.run(
             requests(),
             policy="gittins",
-            step_time=preset("llama-3.1-8b", "h100"),
-            predictions=Law(workload, harness.grid),
+            step_time=step_time,
+            predictions=Following(workload, harness.grid),
             short_cut=False,
         )
-    left = len(harness.scheduler.waiting_queue)
-    assert left >= waiting * 0.9, f"{left} wait after {len(steps)} steps"
-    host, ours, model = (np.array(column)[SKIPPED:] for column in zip(*steps, strict=True))
+    host, ours, model, queue = (np.array(column)[SKIPPED:] for column in zip(*steps, strict=True))
+    assert abs(queue.mean() / waiting - 1) < 0.15, f"{queue.mean():.0f} wait"
     return {
         "running": running,
         "waiting": waiting,
         "mixed": mixed,
+        "mean_waiting": float(queue.mean()),
         "ours_us": 1e6 * float(ours.mean()),
         "ours_p50_us": 1e6 * float(np.median(ours)),
         "ours_p99_us": 1e6 * float(np.percentile(ours, 99)),

@@ -17,6 +17,7 @@ from sagesched.plugin.hooks.tokenizer_start import _predicts_ahead
 from sagesched.plugin.state import STATE, TokenizerState
 from sagesched.plugin.wire import (
     FOLLOWS_KEY,
+    OF_KEY,
     PRIVATE_KEY,
     SENT_KEY,
     numbers_of,
@@ -82,6 +83,15 @@ class Manager:
         while self.state.tasks:
             await asyncio.sleep(0)
 
+    def laws(self) -> list[tuple[str, int | None]]:
+        """Of the messages in their order: of whom, and where most of it lies."""
+        sent = [one for one in self.sent if hasattr(one, "server_args")]
+        laws = [read_message(one.server_args, GRID) for one in sent]
+        return [
+            (one.rid, None if law is None else round(law.quantile(0.5)))
+            for one, law in zip(sent, laws, strict=True)
+        ]
+
     def messages(self) -> dict[str, dict[str, float]]:
         return {one.rid: one.server_args for one in self.sent if hasattr(one, "server_args")}
 
@@ -116,7 +126,7 @@ def test_a_request_leaves_before_it_is_predicted() -> None:
         assert not manager.messages()
         manager.service.gate.set()
         await manager.settle()
-        assert manager.messages() == {"a": numbers_of(point(20))}
+        assert manager.messages() == {"a": numbers_of(custom[SENT_KEY], point(20))}
         assert manager.state.calibration._expected.keys() == {"a"}
 
     run(test)
@@ -152,7 +162,7 @@ def test_where_there_is_none_that_is_said(law: Any) -> None:
         before = fallback.count()
         await manager.send("a")
         await manager.settle()
-        assert manager.messages() == {"a": numbers_of(None)}
+        assert manager.laws() == [("a", None)]
         assert fallback.count() - before == (law is not None)
 
     run(test)
@@ -170,10 +180,40 @@ def test_one_that_has_ended_leaves_nothing_behind() -> None:
         manager.service.gate.set()
         await manager.settle()
         assert manager.service.asked == ["over soon"]
-        first, second = manager.messages().values()  # whoever awaits one is told
-        assert (first, second) == (numbers_of(None), numbers_of(point(20)))
+        # whoever awaits one is told
+        assert manager.laws() == [("over at once", None), ("over soon", 20)]
         assert not manager.state.calibration._expected
         assert not manager.state.tasks
+
+    run(test)
+
+
+def test_an_id_that_is_used_again_is_another_request() -> None:
+    async def test(manager: Manager) -> None:
+        manager.service.gate.clear()
+        await manager.send("a")
+        await asyncio.sleep(0.01)
+        del manager.rid_to_state["a"]  # aborted; the client tries again
+        await manager.send("a")
+        manager.service.gate.set()
+        await manager.settle()
+        first, second = (one for one in manager.sent if not hasattr(one, "server_args"))
+        sent = [one.sampling_params.custom_params[SENT_KEY] for one in (first, second)]
+        assert sent[0] < sent[1]
+        found = [one.server_args[OF_KEY] for one in manager.sent if hasattr(one, "server_args")]
+        assert sorted(found) == sent
+
+    run(test)
+
+
+def test_beside_what_we_cannot_write_to_nothing_follows() -> None:
+    async def test(manager: Manager) -> None:
+        request = manager.request("a")
+        request.sampling_params.custom_params = [1]
+        await send_one_request(leave, manager, request)
+        await manager.settle()
+        assert request.sampling_params.custom_params == [1]
+        assert not manager.messages()
 
     run(test)
 

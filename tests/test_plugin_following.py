@@ -21,6 +21,7 @@ from sagesched.plugin.place import Place, place_of
 from sagesched.plugin.state import STATE
 from sagesched.plugin.wire import (
     BINS_KEY,
+    OF_KEY,
     attach,
     is_message,
     numbers_of,
@@ -40,7 +41,7 @@ LENGTHS = [900, 20, 500, 10, 700]
 def test_a_message_carries_a_distribution(longest: int, seed: int) -> None:
     grid = LengthGrid(longest)
     pmf = np.random.default_rng(seed).dirichlet(np.full(len(grid), 0.05))
-    sent = numbers_of(LengthDistribution(grid, pmf))
+    sent = numbers_of(1.0, LengthDistribution(grid, pmf))
     assert is_message(sent)
     assert all(isinstance(value, (int, float)) for value in sent.values())
     found = read_message(sent, grid)
@@ -49,7 +50,7 @@ def test_a_message_carries_a_distribution(longest: int, seed: int) -> None:
 
 
 def test_a_message_may_say_that_there_is_none() -> None:
-    assert read_message(numbers_of(None), GRID) is None
+    assert read_message(numbers_of(1.0, None), GRID) is None
     assert not is_message({"sagesched_dial": 1.0})
 
 
@@ -73,6 +74,8 @@ def test_a_malformed_message_is_refused(values: dict[str, Any]) -> None:
 
 # Who awaits one.
 
+A = ("a", 1.0)
+
 
 def a_place() -> Place:
     return Place(0, 0, PRIOR, KV_VOLUME)
@@ -80,34 +83,54 @@ def a_place() -> Place:
 
 def test_a_prediction_finds_who_awaits_it_once() -> None:
     following, place = Following(), a_place()
-    following.awaits("a", place, 7)
-    found = following.came("a", point(5))
+    following.awaits(A, place, 7)
+    found = following.came(A, point(5))
     assert found is not None
     assert (found.place, found.prompt) == (place, 7)
-    assert following.came("a", point(5)) is None
+    assert following.came(A, point(5)) is None
 
 
 def test_one_that_is_faster_is_kept_for_a_request_to_come() -> None:
     following, law = Following(), point(5)
-    assert not following.has_come("a")
-    assert following.came("a", law) is None
-    assert following.has_come("a")
-    assert following.take("a") is law
-    assert not following.has_come("a")
+    assert not following.has_come(A)
+    assert following.came(A, law) is None
+    assert following.has_come(A)
+    assert following.take(A) is law
+    assert not following.has_come(A)
+
+
+def test_an_id_that_is_used_again_is_another_request() -> None:
+    following, place, again = Following(), a_place(), ("a", 2.0)
+    following.turned_away(A)
+    assert not following.has_come(again)
+    following.awaits(again, place, 7)
+    assert following.came(A, point(5)) is None
+    assert not following.has_come(A)
+    found = following.came(again, point(5))
+    assert found is not None
+    assert found.place is place
+
+
+def test_one_that_comes_before_its_request_is_turned_away_is_dropped() -> None:
+    following = Following()
+    following.came(A, point(5))
+    following.turned_away(A)
+    assert not following.has_come(A)
+    assert not following._awaited
 
 
 def test_it_keeps_a_bounded_number_the_latest() -> None:
     following, place = Following(), a_place()
     for i in range(MOST_AWAITED + 10):
-        following.awaits(f"{i}", place, 1)
+        following.awaits((f"{i}", 0.0), place, 1)
     for i in range(5_000):
-        following.came(f"strange {i}", None)
+        following.came((f"strange {i}", 0.0), None)
     assert len(following._awaited) == MOST_AWAITED
-    assert following.came("9", None) is None
-    assert following.came("10", None) is not None
+    assert following.came(("9", 0.0), None) is None
+    assert following.came(("10", 0.0), None) is not None
     assert len(following._early) == MOST_EARLY
-    assert following.has_come("strange 4999")
-    assert not following.has_come("strange 0")
+    assert following.has_come(("strange 4999", 0.0))
+    assert not following.has_come(("strange 0", 0.0))
 
 
 # What it changes.
@@ -208,6 +231,31 @@ def test_a_parked_one_stays_parked_and_one_in_a_hurry_first() -> None:
     assert names(queue) == ["parked", "a", "b"]
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_whoever_else_is_in_a_hurry_stays_so_when_somebody_leaves(told: bool) -> None:
+    order, first, second = make_order(1.0), Request("first"), Request("second")
+    for request in (first, second):
+        order.enter(request, 0, None, follows=True)
+    order.settle([])
+    for request, parked_at in ((first, 1.0), (second, 2.0)):
+        place = place_of(request)
+        assert place is not None
+        request.output_ids, place.parked_at = [1] * 3, parked_at
+        order.enter(request, 5, None)
+        order.hurry(request)
+    others = [Request(f"o{i}") for i in range(5)]
+    for other in others:
+        order.enter(other, 5, point(2))
+    queue: list[Any] = [first, second, *others]
+    order.rank(queue, 5, no_prefix)
+    if told:
+        foretell(order, first, point(4000))
+    queue.remove(others[4])  # aborted
+    order.rank(queue, 5, no_prefix)
+    assert names(queue)[:2] == ["first", "second"]
+    assert second._sagesched_place.parked_at == 2.0  # type: ignore[attr-defined]
+
+
 # In the scheduler.
 
 
@@ -223,19 +271,23 @@ class Scheduler:
         self.policy = SimpleNamespace()
         setattr(self.policy, STATE, self.state)
 
-    def send(self, name: str) -> Any:
+    def send(self, name: str, sent_s: float = 1.0, *, full: bool = False) -> Any:
         request: Any = type("Req", (), {})()
         params = SimpleNamespace(max_new_tokens=4000, custom_params=None)
-        attach(params, None, sent_s=1.0, follows=True)
+        attach(params, None, sent_s=sent_s, follows=True)
         request.rid = request.name = name
         request.origin_input_ids, request.output_ids = [1] * 10, []
         request.priority, request.sampling_params = None, params
-        add_request_to_queue(lambda self, req: self.waiting_queue.append(req), self, request)
+        queue: Any = [] if full else self.waiting_queue
+        add_request_to_queue(lambda self, req: queue.append(req), self, request)
         assert params.custom_params is None
         return request
 
-    def tell(self, rid: str, law: LengthDistribution | None, **values: Any) -> None:
-        message = SimpleNamespace(rid=rid, server_args=values or numbers_of(law))
+    def tell(
+        self, rid: str, law: LengthDistribution | None, sent_s: float = 1.0, **values: Any
+    ) -> None:
+        numbers = {OF_KEY: sent_s} | values if values else numbers_of(sent_s, law)
+        message = SimpleNamespace(rid=rid, server_args=numbers)
         assert set_internal_state(stock, self, message) is None  # no answer
 
     def front(self) -> list[str]:
@@ -284,6 +336,33 @@ def test_a_malformed_one_is_counted_and_costs_nobody_a_place(values: dict[str, A
     assert scheduler.ranked() == {"predicted": 0, "prior": 1}
     assert scheduler.state.failures == 0
     assert kept.rid == "r"
+
+
+def test_who_is_turned_away_and_tries_again_gets_its_own() -> None:
+    scheduler = Scheduler()
+    scheduler.send("r", full=True)
+    scheduler.tell("r", None)
+    kept = scheduler.send("r", 2.0)
+    scheduler.tell("r", point(3), 2.0)
+    assert kept._sagesched_place.mean == point(3).mean()
+    again = scheduler.send("r", 3.0)
+    scheduler.tell("r", point(900), 2.5)  # of one that was aborted meanwhile
+    scheduler.tell("r", point(4000), 3.0)
+    assert again._sagesched_place.mean == point(4000).mean()
+    assert scheduler.ranked() == {"predicted": 2, "prior": 0}
+
+
+def test_what_comes_while_it_is_switched_off_is_forgotten() -> None:
+    scheduler = Scheduler()
+    kept = scheduler.send("r")
+    order, scheduler.state.order = scheduler.state.order, None
+    scheduler.tell("r", point(3))
+    scheduler.tell("strange", point(3))
+    scheduler.state.order = order
+    following = scheduler.state.following
+    assert not following._awaited
+    assert not following._early
+    assert scheduler.front() == [kept.rid]
 
 
 def test_an_error_of_ours_is_the_stock_order(monkeypatch: pytest.MonkeyPatch) -> None:

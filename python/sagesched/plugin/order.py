@@ -193,9 +193,10 @@ class QueueOrder:
     def _take_out(self, request: Any) -> None:
         """Of those that wait, wherever it is."""
         self._leave([request])
-        front = [one for one in self._front if one is not request]
-        if len(front) < len(self._front):
-            self._front, self._changed = front, True
+        for i, one in enumerate(self._front):
+            if one is request:  # `settle` needs a front without a hole
+                self._front, self._changed = self._front[:i], True
+                break
 
     def _give_lead(self, place: Place) -> float:
         """Returns its tail share, see ``tail.py``."""

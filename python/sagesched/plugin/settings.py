@@ -81,7 +81,8 @@ VARIABLES: Mapping[str, str] = {
     "force (default auto)",
     "SAGESCHED_EMBEDDER": "what compares prompts: auto, wordllama, hashed, model (the served "
     "model's input embeddings), model:FOLDER or sentence-transformers:MODEL (default auto)",
-    "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds (default 500)",
+    "SAGESCHED_DEADLINE_MS": "longest wait for a prediction, milliseconds; ten times as long where "
+    "it follows its request (default 500)",
     "SAGESCHED_HISTORY": "finished requests kept to predict from (default 10000)",
     "SAGESCHED_HISTORY_FILE": "SQLite file in which the history outlives a restart; servers "
     "may share it (default: none, in memory only)",

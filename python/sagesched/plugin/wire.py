@@ -30,10 +30,13 @@ FOLLOWS_KEY = "__sagesched_follows"
 PRIVATE_KEYS = (PRIVATE_KEY, TENANT_KEY, SENT_KEY, FOLLOWS_KEY)
 BINS_KEY = "sagesched_bins"
 """Of a message: into how many its numbers are; 0 says that there is no prediction."""
+OF_KEY = "sagesched_sent_s"
+"""Of a message: when the request that it follows was sent; a request id may be used again."""
 WISH_KEY = "sagesched"
 OPT_OUT = "off"
 MOST_BINS = 512
 """No grid has more: that many reach beyond 2^60 tokens."""
+NUMBER_KEYS = tuple(map(str, range(MOST_BINS)))
 SGLANG_REQUEST_KEY = "__req__"  # what SGLang adds to a dict for custom logit processors
 
 
@@ -62,12 +65,12 @@ def attach(
     sent_s: float | None = None,
     *,
     follows: bool = False,
-) -> None:
+) -> bool:
     """Set a request's prediction, or remove it for None, or say that it follows; its tenant, and
-    when it is sent."""
+    when it is sent. Returns False where nothing can be set beside what the client wrote."""
     params = sampling_params.custom_params
     if params is not None and not isinstance(params, dict):
-        return
+        return False
     clean = {key: value for key, value in (params or {}).items() if key not in PRIVATE_KEYS}
     if distribution is not None:
         clean[PRIVATE_KEY] = distribution.to_wire()
@@ -79,6 +82,7 @@ def attach(
         clean[FOLLOWS_KEY] = True
     if clean or params is not None:
         sampling_params.custom_params = clean
+    return True
 
 
 def detach(sampling_params: Any, grid: LengthGrid) -> LengthDistribution | None:
@@ -140,22 +144,24 @@ def detach_wishes(sampling_params: Any) -> Wishes:
     )
 
 
-def as_message(rid: str, distribution: LengthDistribution | None) -> Any:
-    """The message in which a prediction, or that there is none, follows the request ``rid``."""
+def as_message(rid: str, sent_s: float, distribution: LengthDistribution | None) -> Any:
+    """The message in which a prediction, or that there is none, follows the request ``rid`` that
+    was sent at ``sent_s``."""
     from sglang.srt.managers.io_struct import SetInternalStateReq
 
-    return SetInternalStateReq(rid=rid, server_args=numbers_of(distribution))
+    return SetInternalStateReq(rid=rid, server_args=numbers_of(sent_s, distribution))
 
 
-def numbers_of(distribution: LengthDistribution | None) -> dict[str, float]:
+def numbers_of(sent_s: float, distribution: LengthDistribution | None) -> dict[str, float]:
     """What a message carries."""
     values = [] if distribution is None else distribution.to_wire()
-    return {BINS_KEY: len(values)} | {str(k): value for k, value in enumerate(values) if value}
+    numbers = {key: value for key, value in zip(NUMBER_KEYS, values, strict=False) if value}
+    return {BINS_KEY: len(values), OF_KEY: sent_s} | numbers
 
 
 def is_message(values: Mapping[str, Any]) -> bool:
     """Whether these are the numbers of a message."""
-    return BINS_KEY in values
+    return BINS_KEY in values and OF_KEY in values
 
 
 def read_message(values: Mapping[str, Any], grid: LengthGrid) -> LengthDistribution | None:
@@ -169,7 +175,8 @@ def read_message(values: Mapping[str, Any], grid: LengthGrid) -> LengthDistribut
         return None
     if bins != len(grid):
         raise ValueError(f"read_message: expected 0 or {len(grid)} bins, got {bins!r}")
-    return LengthDistribution.from_wire([values.get(str(k), 0.0) for k in range(len(grid))], grid)
+    get = values.get
+    return LengthDistribution.from_wire([get(key, 0.0) for key in NUMBER_KEYS[: len(grid)]], grid)
 
 
 def strip(sampling_params: Any) -> None:

@@ -273,7 +273,7 @@ class Run:
         follows = carried is not None and self.predicted_after > 0
         if follows:
             made_at = self.due(request) + self.predicted_after
-            self.following.append((made_at, as_message(rid, carried)))
+            self.following.append((made_at, as_message(rid, request.arrival_s, carried)))
             carried = None
         return tokenized(
             rid, request.prompt, self.max_output_tokens, carried, sent_s, follows=follows

@@ -16,14 +16,16 @@ from sagesched.plugin import fallback
 from sagesched.plugin.control import OURS, ControlError, read_change
 from sagesched.plugin.disaggregation import ordered_queue
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.hooks.queue_enter import foretold
+from sagesched.plugin.hooks.foretold import foretold
 from sagesched.plugin.releases import replica_of
 from sagesched.plugin.state import SchedulerState, state_of
+from sagesched.plugin.timing import timed
 from sagesched.plugin.wire import is_message
 
 logger = logging.getLogger("sagesched")
 
 
+@timed
 def set_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kwargs: Any) -> Any:
     """Take what is ours; everything else is SGLang's."""
     state: SchedulerState | None = state_of(self.policy)
@@ -68,7 +70,7 @@ def get_internal_state(original: Any, self: Any, recv_req: Any, *args: Any, **kw
 SET = Hook(
     target="sglang.srt.managers.scheduler.Scheduler.set_internal_state",
     fn=set_internal_state,
-    reason="change the policy and the dial at run time",
+    reason="change the policy and the dial at run time, and take predictions that follow",
     parameters=("self", "recv_req"),
 )
 GET = Hook(

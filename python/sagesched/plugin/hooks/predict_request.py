@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from sagesched.lengths import LengthDistribution
@@ -42,11 +43,11 @@ async def _predict_and_send(original: Any, self: Any, requests: Any, *args: Any)
         refuse_empty(request)
     if state.ahead:
         return await _predict_then_send(original, state, self, requests, *args)
-    known = [announce(state, self, request) for request in requests]
+    announced = [announce(state, self, request) for request in requests]
     result = await original(self, *args)
-    for request, about in zip(requests, known, strict=True):
-        if about is not None:
-            task = asyncio.get_running_loop().create_task(follow(state, self, request, about))
+    for request, one in zip(requests, announced, strict=True):
+        if one is not None:
+            task = asyncio.get_running_loop().create_task(follow(state, self, request, one))
             state.tasks.add(task)
             task.add_done_callback(state.tasks.discard)
     return result
@@ -84,39 +85,60 @@ def refuse_empty(request: Any) -> None:
         raise ValueError("The prompt is empty: it has no tokens to continue from.")
 
 
-def announce(state: TokenizerState, manager: Any, request: Any) -> About | None:
+@dataclass(frozen=True)
+class Announced:
+    """A request that leaves and whose prediction follows it.
+
+    Attributes:
+        about: what is known of it.
+        sent_s: when it leaves.
+        handled: SGLang's state of it, while it has not ended; its id may be used again.
+    """
+
+    about: About
+    sent_s: float
+    handled: Any
+
+    def is_open(self, manager: Any, rid: str) -> bool:
+        """Whether it has not ended."""
+        return self.handled is not None and manager.rid_to_state.get(rid) is self.handled
+
+
+def announce(state: TokenizerState, manager: Any, request: Any) -> Announced | None:
     """Note on a request that its prediction follows; None where there will be none."""
     params = request.sampling_params
     if params is None:
         return None
-    about, tenant = None, ""
+    about, tenant, sent_s = None, "", time.monotonic()
     try:
         if is_traffic(manager, request):
             about = about_request(manager, request, state.tenant_source)
             tenant = tenant_label(state.tenant_source, about.tenant)
-        attach(params, None, tenant, time.monotonic(), follows=about is not None)
+        said = attach(params, None, tenant, sent_s, follows=about is not None)
     except Exception as error:
         fallback.report("predict", error)
         attach(params, None)
         return None
-    return about
+    if about is None or not said:
+        return None
+    return Announced(about, sent_s, manager.rid_to_state.get(str(request.rid)))
 
 
-async def follow(state: TokenizerState, manager: Any, request: Any, about: About) -> None:
+async def follow(state: TokenizerState, manager: Any, request: Any, announced: Announced) -> None:
     """Predict for a request that has left, and send that after it, or that there is none: somebody
     awaits it."""
     rid, distribution = str(request.rid), None
     try:
         came = time.monotonic()
         await state.turns.take()
-        if rid in manager.rid_to_state:  # else it has ended: there will be no outcome
-            distribution = await law_of(state, manager, request, about, came)
-        if rid in manager.rid_to_state:
+        if announced.is_open(manager, rid):  # else there will be no outcome
+            distribution = await law_of(state, manager, request, announced.about, came)
+        if announced.is_open(manager, rid):
             state.calibration.expect(rid, distribution)
     except Exception as error:
         fallback.report("predict", error)
     try:
-        manager._dispatch_to_scheduler(as_message(rid, distribution))
+        manager._dispatch_to_scheduler(as_message(rid, announced.sent_s, distribution))
     except Exception as error:
         fallback.report("follow", error)
 

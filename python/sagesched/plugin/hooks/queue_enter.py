@@ -6,17 +6,17 @@ may also turn the request away (queue full, priority), then it is not in the que
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sagesched.lengths import LengthDistribution
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.disaggregation import DECODE, PREFILL, ordered_queue, role_of
 from sagesched.plugin.hook import Hook
-from sagesched.plugin.place import Place, place_of
+from sagesched.plugin.hooks.foretold import ranked
+from sagesched.plugin.place import place_of
 from sagesched.plugin.state import SchedulerState, state_of
-from sagesched.plugin.timing import counted, timed
-from sagesched.plugin.wire import Wishes, detach, detach_wishes, read_message, strip
+from sagesched.plugin.timing import timed
+from sagesched.plugin.wire import Wishes, detach, detach_wishes, strip
 
 
 @timed
@@ -42,13 +42,15 @@ def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None)
     rid, prompt = req.rid, len(req.origin_input_ids)
     step, role = scheduler.forward_ct, _role(scheduler, state)
     known = place_of(req) is not None
+    wishes = Wishes() if known else _wishes(req)
     queue = _queue_of(scheduler, role)
     if not queue or not (queue[-1] is req or getattr(queue[-1], "req", None) is req):
         if known and role == DECODE:
             _comes_back(state, scheduler.disagg_decode_prealloc_queue.retracted_queue)
-            _note(state, req, Wishes(), known)
+            _note(state, req, wishes, known)
+        elif wishes.follows and wishes.sent_s is not None:
+            state.following.turned_away((rid, wishes.sent_s))
         return  # SGLang turned it away, or keeps its KV elsewhere
-    wishes = Wishes() if known else _wishes(req)
     if wishes.sent_s is not None:
         _tell_time(state, wishes.sent_s, step, len(queue) == 1 and not scheduler.running_batch.reqs)
     predicted, follows = (None, False) if known else _prediction(state, req, wishes)
@@ -64,10 +66,10 @@ def _entered(scheduler: Any, state: SchedulerState, req: Any, limit: int | None)
         metrics.count_opted_out()
     _note(state, req, wishes, known)
     place = place_of(req)
-    if place is not None and follows:
-        state.following.awaits(rid, place, prompt)
+    if place is not None and follows and wishes.sent_s is not None:
+        state.following.awaits((rid, wishes.sent_s), place, prompt)
     elif place is not None and not known:
-        _ranked(state, place, prompt, predicted is not None, step)
+        ranked(state, place, prompt, predicted is not None, step)
     if known:
         _waits_again(state, req, step)
 
@@ -139,28 +141,6 @@ def _comes_back(state: SchedulerState, retracted: list[Any]) -> None:
         fallback.report("retraction", error)
 
 
-@counted
-def foretold(scheduler: Any, state: SchedulerState, rid: str, values: Mapping[str, Any]) -> None:
-    """The prediction of a request has come, which has entered already, or is about to."""
-    if not state.predicts or state.order is None:
-        return
-    try:
-        predicted = read_message(values, state.order.grid)
-    except Exception as error:
-        fallback.report("malformed_prediction", error)
-        predicted = None
-    try:
-        awaited = state.following.came(rid, predicted)
-        if awaited is None:
-            return
-        place, prompt = awaited.place, awaited.prompt
-        state.order.foretell(place, prompt, predicted)
-        _ranked(state, place, prompt, predicted is not None, scheduler.forward_ct)
-    except Exception as error:
-        fallback.report("foretold", error)
-        state.failed(scheduler.waiting_queue)
-
-
 def _note(state: SchedulerState, req: Any, wishes: Wishes, known: bool) -> None:
     """What is reported of the request, not decided."""
     place = place_of(req)
@@ -173,13 +153,6 @@ def _note(state: SchedulerState, req: Any, wishes: Wishes, known: bool) -> None:
         state.watch.entered(req, known)
     except Exception as error:
         fallback.report("watch", error)
-
-
-def _ranked(state: SchedulerState, place: Place, prompt: int, predicted: bool, step: int) -> None:
-    """The same, once it is known how long its output may be."""
-    metrics.count_ranked("predicted" if predicted else "prior")
-    state.watch.ranked(predicted)
-    state.what_if(lambda models: models.arrive(prompt, place, step))
 
 
 def _wishes(req: Any) -> Wishes:
@@ -200,9 +173,10 @@ def _prediction(
         strip(req.sampling_params)  # a client wrote it
         return None, False
     try:
-        if wishes.follows and not state.role:
-            if state.following.has_come(req.rid):
-                return state.following.take(req.rid), False
+        if wishes.follows and wishes.sent_s is not None and not state.role:
+            sent = (req.rid, wishes.sent_s)
+            if state.following.has_come(sent):
+                return state.following.take(sent), False
             return None, True
         return detach(req.sampling_params, state.order.grid), False
     except Exception as error:
