@@ -55,7 +55,8 @@ def _load(options: Options, soak: Soak) -> str:
         f"({', '.join(f'{kind} {n:,}' for kind, n in sorted(kinds.items()))}), "
         f"{options.at_once} under way at any time, {options.slots} running in "
         f"{options.pool_tokens:,} tokens of KV memory, {options.ranks} tensor-parallel ranks, "
-        f"a history of {options.history:,}{', mixed prefill' if options.mixed else ''}."
+        f"a history of {options.history:,}{', mixed prefill' if options.mixed else ''}. oneDNN "
+        "keeps no kernels, so that what grows is ours, SGLang's or torch's."
     )
 
 
