@@ -111,7 +111,8 @@ def test_abort_while_queued_and_while_running(server: EngineServer) -> None:
         async with session() as client:
             tasks = [asyncio.create_task(run_job(client, server.url, job)) for job in jobs]
             await until_load(server.url, running=8, waiting=12)
-            assert await count(server.url, "sagesched_rank_engine_slots") == 12
+            found = await settled(server.url, sagesched_rank_engine_slots=12.0)
+            assert found["sagesched_rank_engine_slots"] == 12
             for job in reversed(jobs):
                 rid = {"rid": job.extra["rid"]} if job.extra else {}
                 await post(server.url + "/abort_request", rid)

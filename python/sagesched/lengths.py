@@ -98,17 +98,28 @@ class LengthDistribution:
             raise ValueError(
                 f"LengthDistribution: pmf has shape {pmf.shape}, the grid needs ({len(self.grid)},)"
             )
-        if not (np.isfinite(pmf).all() and (pmf >= 0.0).all()):
-            raise ValueError("LengthDistribution: pmf must be finite and not negative")
         try:
             total = math.fsum(pmf.tolist())  # exact: the same on every processor
-        except OverflowError:
+        except (OverflowError, ValueError):  # beyond all floats; inf beside -inf
             total = math.inf
+        if not (np.minimum.reduce(pmf) >= 0.0) or (total == math.inf and np.isinf(pmf).any()):
+            raise ValueError("LengthDistribution: pmf must be finite and not negative")
         if abs(total - 1.0) > _SUM_TOLERANCE:
             raise ValueError(f"LengthDistribution: pmf sums to {total!r}, not 1; normalise it")
+        self._keep(pmf, total)
+
+    def _keep(self, pmf: Floats, total: float) -> None:
         pmf /= total
         pmf.setflags(write=False)
         object.__setattr__(self, "pmf", pmf)
+
+    @classmethod
+    def of_distributions(cls, grid: LengthGrid, pmf: Floats) -> LengthDistribution:
+        """Of masses, float64, made from distributions over `grid`: normalised, but not checked."""
+        made = object.__new__(cls)
+        object.__setattr__(made, "grid", grid)
+        made._keep(pmf.copy(), math.fsum(pmf.tolist()))
+        return made
 
     def mean(self) -> float:
         """Mean length in tokens, of the right edges: up to a bin's width above the samples'."""
@@ -137,7 +148,7 @@ class LengthDistribution:
         pmf = self.pmf.copy()
         pmf[cap] += pmf[cap + 1 :].sum()
         pmf[cap + 1 :] = 0.0
-        return LengthDistribution(self.grid, pmf)
+        return LengthDistribution.of_distributions(self.grid, pmf)
 
     def to_wire(self) -> list[float]:
         """The pmf as plain floats, to travel inside a request; `from_wire` reads it."""

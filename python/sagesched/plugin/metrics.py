@@ -204,7 +204,7 @@ def count_fallback(cause: str) -> None:
 def count_ranked(source: str) -> None:
     """One request entered the rank engine with a ``predicted`` or a ``prior`` distribution."""
     if _exported:
-        _exported["ranked"].labels(source).inc()
+        _labelled("ranked", source).inc()
 
 
 @harmless
@@ -230,7 +230,11 @@ def set_slots(slots: int) -> None:
 
 @harmless
 def export_watch(
-    counts: Mapping[tuple[str, str], float], oldest_steps: int, dial: float, in_force: bool
+    counts: Mapping[tuple[str, str], float],
+    slots: int,
+    oldest_steps: int,
+    dial: float,
+    in_force: bool,
 ) -> None:
     """Bring a scheduler's counters up to date."""
     if not _exported:
@@ -238,6 +242,7 @@ def export_watch(
     for (metric, label), total in counts.items():
         if metric != "ranked":  # counted as it happens
             _advance(metric, label, total)
+    _exported["slots"].set(slots)
     _exported["oldest_waiting_steps"].set(oldest_steps)
     _exported["dial"].set(dial)
     _exported["in_force"].set(int(in_force))
@@ -289,6 +294,12 @@ def _export(service: PredictionService, calibration: Calibration) -> None:
     for event in LABELS["file"]:
         _advance("file", event, getattr(stats, f"history_{event}"))
     _advance("file_failures", "any", stats.history_failures)
+
+
+@functools.lru_cache(maxsize=64)
+def _labelled(metric: str, label: str) -> Any:
+    """To look one up takes as long as to count."""
+    return _exported[metric].labels(label)
 
 
 def _advance(metric: str, label: str, total: float) -> None:

@@ -126,7 +126,7 @@ class QueueOrder:
         """To those that wait."""
         age, prompt = self._size(request)
         first_seen = place.seen_by is not self._anchor
-        if first_seen:
+        if first_seen and not place.awaits:  # else it has the mean of all, which leads nobody
             share = self._give_lead(place)
         place.handle = self._engine.add(
             place.distribution.pmf,
@@ -397,7 +397,7 @@ class QueueOrder:
     def _learn(self, predicted: LengthDistribution | None) -> LengthDistribution:
         """Follow the mean of what is predicted: the prior of a request without a prediction."""
         if predicted is None:
-            return LengthDistribution(self.grid, self._prior_pmf)
+            return LengthDistribution.of_distributions(self.grid, self._prior_pmf)
         self._learned += 1
         self._prior_pmf += (predicted.pmf - self._prior_pmf) / min(self._learned + 1, 1024)
         return predicted

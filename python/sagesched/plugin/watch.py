@@ -45,6 +45,7 @@ class Watch:
         self._tenants: set[str] = set()
         self._step = -1
         self._exported_at = self._logged_at = perf_counter()
+        self._exported_waiting = 0
         self._logged: Counts = {}
 
     def entered(self, request: Any, known: bool) -> None:
@@ -118,22 +119,23 @@ class Watch:
             self._step = step
             self.counts["hook_steps", "scheduler"] += 1
         now = perf_counter()
-        if now - self._exported_at >= EXPORT_EVERY_S:
-            self._exported_at = now
-            self._export(state, step)
+        waiting = 0 if state.order is None else len(state.order)
+        emptied = not waiting and self._exported_waiting  # said at once: who looks finds no leak
+        if emptied or now - self._exported_at >= EXPORT_EVERY_S:
+            self._exported_at, self._exported_waiting = now, waiting
+            self._export(state, step, waiting)
         if now - self._logged_at >= LOG_EVERY_S:
             self._logged_at = now
             self._log(state)
 
-    def _export(self, state: Any, step: int) -> None:
-        waiting = 0 if state.order is None else len(state.order)
+    def _export(self, state: Any, step: int, waiting: int) -> None:
         oldest = self.oldest(waiting)
         self.oldest_wait = 0 if oldest is None else step - oldest.arrival
         self.counts["hook_seconds", "scheduler"] = spent.seconds
         if state.whatif is not None:
             for key, value in state.whatif.take_counts().items():
                 self.counts[key] += value
-        metrics.export_watch(self.counts, self.oldest_wait, state.dial, state.in_force)
+        metrics.export_watch(self.counts, waiting, self.oldest_wait, state.dial, state.in_force)
 
     def _log(self, state: Any) -> None:
         new = defaultdict(float, since(self._logged, self.counts))

@@ -155,8 +155,9 @@ def as_message(rid: str, sent_s: float, distribution: LengthDistribution | None)
 def numbers_of(sent_s: float, distribution: LengthDistribution | None) -> dict[str, float]:
     """What a message carries."""
     values = [] if distribution is None else distribution.to_wire()
-    numbers = {key: value for key, value in zip(NUMBER_KEYS, values, strict=False) if value}
-    return {BINS_KEY: len(values), OF_KEY: sent_s} | numbers
+    numbers = {BINS_KEY: len(values), OF_KEY: sent_s}
+    numbers.update(zip(NUMBER_KEYS, values, strict=False))
+    return numbers
 
 
 def is_message(values: Mapping[str, Any]) -> bool:
@@ -175,8 +176,7 @@ def read_message(values: Mapping[str, Any], grid: LengthGrid) -> LengthDistribut
         return None
     if bins != len(grid):
         raise ValueError(f"read_message: expected 0 or {len(grid)} bins, got {bins!r}")
-    get = values.get
-    return LengthDistribution.from_wire([get(key, 0.0) for key in NUMBER_KEYS[: len(grid)]], grid)
+    return LengthDistribution.from_wire(list(values.values())[2:], grid)  # they keep their order
 
 
 def strip(sampling_params: Any) -> None:

@@ -44,7 +44,6 @@ def get_new_batch_prefill(
     # still in flight for it a second time, under overlap.
     for request in victims:
         self._add_request_to_queue(request, is_retracted=True)
-    metrics.set_slots(0 if state.order is None else len(state.order))
     _report(self, state, plan, running_batch, admitted)
     return plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sagesched.plugin import fallback, metrics
+from sagesched.plugin import fallback
 from sagesched.plugin.disaggregation import dress
 from sagesched.plugin.hook import Hook
 from sagesched.plugin.hooks.queue_order import SPARE_PLACES
@@ -43,7 +43,6 @@ def pop_preallocated(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any
     except Exception as error:
         fallback.report("settle", error)
         state.failed(self.queue)
-    metrics.set_slots(0 if state.order is None else len(state.order))
     _report(self, state, taken, len(running))
     return taken, failed
 
