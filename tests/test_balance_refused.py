@@ -11,9 +11,19 @@ import pytest
 
 from sagesched.balance import Chooser, Query, ReplicaLoad, chooser_names, make_chooser
 from sagesched.balance.registry import read_spec
+from sagesched.balance.reported import LoadReader
 
 NAMES = [name for name in chooser_names() if not name.startswith("oracle")]
 LOAD = ReplicaLoad(20, 3, 4_000, 20_000, 30_000, 64, 3_000.0, 25_000.0, 1)
+REPORT = {
+    "timestamp": 1.0,
+    "num_running_reqs": 20,
+    "num_waiting_reqs": 3,
+    "num_waiting_uncached_tokens": 4_000,
+    "num_used_tokens": 20_000,
+    "max_total_num_tokens": 30_000,
+    "max_running_requests": 64,
+}
 COUNTS = (
     *("running", "waiting", "waiting_uncached_tokens"),
     *("used_tokens", "capacity_tokens", "max_running"),
@@ -172,3 +182,33 @@ def test_an_index_that_is_none_changes_nothing(name: str, index: int) -> None:
     assert books is None or len(books) == 0
     told.resize(1)
     assert told.choose(query(1)) == 0
+
+
+def test_an_absurd_prediction_leaves_the_sums_of_all_others() -> None:
+    chooser = make_chooser("sal", 2)
+    for number in range(3):
+        chooser.sent(0, replace(query(number), expected_output=300.0))
+    chooser.sent(0, replace(query(9), key="absurd", expected_output=1e30))
+    chooser.finished("absurd")
+    assert chooser._books.accounts[0].output == 900.0  # type: ignore[attr-defined]
+
+
+def test_a_report_of_one_and_a_half_requests_ends_no_choice() -> None:
+    chooser = make_chooser("sal", 2)
+    for number in range(3):
+        chooser.sent(0, query(number))
+    chooser.observe(0, replace(LOAD, running=1.5))  # type: ignore[arg-type]
+    assert chooser.choose(query(9)) in (0, 1)
+
+
+def test_reports_may_begin_anywhere() -> None:
+    chooser = make_chooser("total_tokens", 2)
+    chooser.observe(0, replace(LOAD, sequence=-5, used_tokens=900))
+    assert chooser._tokens[0] >= 900  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1, None, "many"])
+@pytest.mark.parametrize("name", ["gen_throughput", "total_prefill_busy_us"])
+def test_what_rates_are_made_of_may_be_unknown(name: str, value: Any) -> None:
+    load = LoadReader().read([REPORT | {name: value}])
+    assert load.running == REPORT["num_running_reqs"]

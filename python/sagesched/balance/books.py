@@ -145,7 +145,7 @@ class Account:
 
     def newest_uncached(self, count: int) -> float:
         """Prompt tokens to compute of the ``count`` newest open ones; of many, extrapolated."""
-        looked = min(count, MOST_LOOKED)
+        looked = int(min(count, MOST_LOOKED))
         if not looked:
             return 0.0
         newest = islice(reversed(self.open.values()), looked)

@@ -8,11 +8,14 @@ from sagesched.balance.base import Chooser
 from sagesched.balance.books import Books, Sent
 from sagesched.balance.kinds import Query, ReplicaLoad
 
+MOST_OUTPUT = 1e9
+"""Tokens; beside more the sums of all others would be lost."""
+
 
 def output_of(query: Query) -> float:
     """Predicted output, tokens; NaN where there is none, or none that can be."""
     output = query.expected_output
-    return output if output is not None and 0 <= output < math.inf else math.nan
+    return output if output is not None and 0 <= output <= MOST_OUTPUT else math.nan
 
 
 class Counted(Chooser):

@@ -40,6 +40,20 @@ class _Slot:
     replica: ReplicaID | None = None
     reader: LoadReader | None = None
     stats: Any = None
+    running: RunningReplica | None = None
+
+
+@dataclass
+class _Open:
+    """A request that is counted at a replica.
+
+    Attributes:
+        replica: where.
+        routed: whether that one has accepted it; else it was only chosen.
+    """
+
+    replica: ReplicaID | None
+    routed: bool
 
 
 class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are not followed
@@ -58,7 +72,11 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
         self._chooser: Chooser = chooser_with(balance, 1, seed, constants)
         self._chooser.set_health(0, False)
         self._slots = [_Slot()]
-        self._open: dict[str, dict[str, ReplicaID]] = {}
+        self._numbers: dict[ReplicaID, int] = {}
+        self._known: dict[
+            int, int
+        ] = {}  # the same by id of what Ray holds: ids are slow to compare
+        self._open: dict[str, dict[str, _Open]] = {}
         self._keys = 0
         self._warned: set[str] = set()
 
@@ -70,16 +88,20 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
         """First the chosen one, then all others; after an error of ours, as Ray would: all."""
         if pending_request is None:
             return [candidate_replicas]
+        # Else Ray asks again at once, and again, where all are full.
+        pending_request.routing_context.should_backoff = True
         try:
             self._observe(candidate_replicas)
-            chosen = self._choose(pending_request)
+            number = self._choose(pending_request)
         except NoReplica:
             return [candidate_replicas]
         except Exception as error:
             self._warn("a choice failed, the request goes anywhere", error)
             return [candidate_replicas]
-        first = [replica for replica in candidate_replicas if replica.replica_id == chosen]
-        others = [replica for replica in candidate_replicas if replica.replica_id != chosen]
+        first: list[RunningReplica] = []
+        others: list[RunningReplica] = []
+        for replica in candidate_replicas:
+            (first if self._number_of(replica) == number else others).append(replica)
         return [first, others]
 
     def on_request_routed(
@@ -87,20 +109,24 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
     ) -> None:
         """A replica has accepted it, perhaps another one than was chosen."""
         try:
-            self._enter(pending_request, replica_id)
+            self._enter(pending_request, replica_id, routed=True)
         except Exception as error:
             self._warn("a request was not noted", error)
 
     def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
-        """Answered, failed, or not accepted: such a one is chosen for anew."""
-        # Calls that one request makes share the id.
-        for key, where in self._open.get(internal_request_id, {}).items():
-            if where == replica_id:
-                try:
-                    self._leave(internal_request_id, key)
-                except Exception as error:
-                    self._warn("the end of a request was not noted", error)
-                return
+        """Answered, failed, or not accepted: such a one is chosen for anew.
+
+        Calls that one request makes share the id. Where another replica was chosen than Ray sent it
+        to, and the caller left before that one had accepted, nobody was told where it was.
+        """
+        calls = self._open.get(internal_request_id, {})
+        here = [key for key, one in calls.items() if one.replica == replica_id]
+        lost = [key for key, one in calls.items() if not one.routed]
+        for key in (here or lost)[:1]:
+            try:
+                self._leave(internal_request_id, key)
+            except Exception as error:
+                self._warn("the end of a request was not noted", error)
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         """Replicas have come or gone."""
@@ -112,6 +138,7 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
         for replica_id in sorted(ids - known, key=str):
             self._occupy(replica_id)
         super().update_replicas(replicas)
+        self._known.clear()
         self._observe(replicas)
 
     def on_replica_actor_died(self, replica_id: ReplicaID) -> None:
@@ -119,21 +146,24 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
         super().on_replica_actor_died(replica_id)
         self._vacate(replica_id)
 
-    def _choose(self, request: PendingRequest) -> ReplicaID | None:
+    def _choose(self, request: PendingRequest) -> int:
+        """The number of the slot."""
         query = self._query_of(request)
         self._leave(request.metadata.internal_request_id, query.key)  # an earlier attempt
         slot = self._chooser.choose(query)
-        replica_id = self._slots[slot].replica
-        self._enter(request, replica_id)
-        return replica_id
+        self._enter(request, self._slots[slot].replica)
+        return slot
 
-    def _enter(self, request: PendingRequest, replica_id: ReplicaID | None) -> None:
-        slot = None if replica_id is None else self._slot_of(replica_id)
+    def _enter(
+        self, request: PendingRequest, replica_id: ReplicaID | None, *, routed: bool = False
+    ) -> None:
+        slot = None if replica_id is None else self._numbers.get(replica_id)
         query = self._query_of(request)
         if slot is None:  # it has just gone; nor is it where it was chosen for
             self._leave(request.metadata.internal_request_id, query.key)
             return
-        self._open.setdefault(request.metadata.internal_request_id, {})[query.key] = replica_id
+        calls = self._open.setdefault(request.metadata.internal_request_id, {})
+        calls[query.key] = _Open(replica_id, routed)
         self._chooser.sent(slot, query)
 
     def _leave(self, request_id: str, key: str) -> None:
@@ -149,27 +179,35 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
             self._slots.append(_Slot())
             self._chooser.resize(len(self._slots))
         self._slots[free] = _Slot(replica_id, LoadReader())
+        self._numbers[replica_id] = free
         self._chooser.reset(free)
         self._chooser.set_health(free, True)
 
     def _vacate(self, replica_id: ReplicaID) -> None:
-        number = self._slot_of(replica_id)
+        number = self._numbers.pop(replica_id, None)
         if number is None:
             return
         self._slots[number] = _Slot()
         self._chooser.set_health(number, False)
 
-    def _slot_of(self, replica_id: ReplicaID) -> int | None:
-        found = (n for n, slot in enumerate(self._slots) if slot.replica == replica_id)
-        return next(found, None)
+    def _number_of(self, replica: RunningReplica) -> int | None:
+        number = self._known.get(id(replica))
+        if number is None or self._slots[number].running is not replica:
+            number = self._numbers.get(replica.replica_id)
+            if number is not None:
+                self._known[id(replica)] = number
+                self._slots[number].running = replica
+        return number
 
     def _observe(self, replicas: list[RunningReplica]) -> None:
         """Take reports that are new; a bad one leaves the last one in force."""
         for replica in replicas:
-            number, stats = self._slot_of(replica.replica_id), replica.routing_stats
-            if number is None or not stats or stats == self._slots[number].stats:
+            number, stats = self._number_of(replica), replica.routing_stats
+            if number is None or not stats:
                 continue
             slot = self._slots[number]
+            if stats is slot.stats or stats == slot.stats:
+                continue
             slot.stats = stats
             assert slot.reader is not None
             try:
@@ -186,11 +224,14 @@ class SalRequestRouter(RequestRouter):  # type: ignore[misc]  # Ray's types are 
             self._keys += 1
             known = _asked(request).query(str(self._keys))
             request.sagesched_query = known
+        query: Query = known
+        # A request that was not accepted waits with another future.
+        if getattr(request, "sagesched_future", None) is not request.future:
+            request.sagesched_future = request.future
             request_id = request.metadata.internal_request_id
             request.future.add_done_callback(
-                lambda future: self._leave(request_id, known.key) if future.cancelled() else None
+                lambda future: self._leave(request_id, query.key) if future.cancelled() else None
             )  # the caller gave it up before it was sent
-        query: Query = known
         return query
 
     def _warn(self, what: str, error: Exception) -> None:

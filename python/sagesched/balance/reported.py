@@ -90,13 +90,21 @@ def _sum(reports: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if not all(isinstance(report, Mapping) for report in reports):
         raise ValueError("a load that the server reports is no object")
     total = {name: sum(_number(r, name) for r in reports) for name in _REQUIRED}
-    total |= {name: sum(_number(r, name, 0.0) for r in reports) for name in _OPTIONAL}
+    total |= {name: sum(_optional(r, name) for r in reports) for name in _OPTIONAL}
     moments = [r.get("decode_moments") for r in reports]  # counted while it decodes
     last = [{"decode_moments": m[-1]} for m in moments if isinstance(m, list) and m]
-    total["generated"] = sum(_number(one, "decode_moments") for one in last)
+    total["generated"] = sum(_optional(one, "decode_moments") for one in last)
     made = [_number(r, "timestamp", 0.0) for r in reports]
     total["timestamp"], total["made"] = max(made), min(made)  # what is sent later is in none
     return total
+
+
+def _optional(report: Mapping[str, Any], name: str) -> float:
+    """What rates are made of; 0 where it is not known."""
+    try:
+        return _number(report, name, 0.0)
+    except ValueError:
+        return 0.0
 
 
 def _number(report: Mapping[str, Any], name: str, default: float | None = None) -> float:

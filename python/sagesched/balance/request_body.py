@@ -30,12 +30,15 @@ class Asked:
         text: all text of the prompt, without what a chat template adds.
         ids: token ids, where the body has them.
         prompts: how many the body holds; they go to one replica together.
+        one_answer: one prompt, one answer to it (no ``n`` or ``best_of`` but 1): the number of
+            output tokens is then the length of that answer, and no sum over several.
     """
 
     prompt_tokens: int
     text: str
     ids: Sequence[int]
     prompts: int
+    one_answer: bool
     model: str
     max_new_tokens: int | None
     temperature: float | None
@@ -69,6 +72,7 @@ def read_body(body: Any, bytes_per_token: float = BYTES_PER_TOKEN) -> Asked:
         text=text,
         ids=ids,
         prompts=max(1, len(prompts)),
+        one_answer=len(prompts) <= 1 and _one_each(body, sampling),
         model=str(_get(body, "model") or ""),
         max_new_tokens=next((n for n in limits if _is_number(n) and n >= 1), None),
         temperature=next((t for t in temperatures if _is_number(t) and t >= 0), None),
@@ -111,6 +115,12 @@ def _content(message: Any) -> Iterator[str]:
         for part in content:
             if isinstance(text := _get(part, "text"), str):
                 yield text
+
+
+def _one_each(body: Any, sampling: Any) -> bool:
+    """Whether each prompt gets one answer. The engine takes "4" for 4, so only 1 counts as 1."""
+    options = [body, *(sampling if isinstance(sampling, list) else [sampling])]
+    return all(_get(one, name) in (None, 1) for one in options for name in ("n", "best_of"))
 
 
 def _structured(options: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sagesched.balance.base import Chooser
 from sagesched.balance.checks import is_possible
 from sagesched.balance.kinds import Query, ReplicaLoad
@@ -16,7 +18,7 @@ class Totals(Chooser):
     def __init__(self, replicas: int) -> None:
         self._requests: list[int] = []
         self._tokens: list[int] = []
-        self._newest: list[int] = []
+        self._newest: list[float] = []
         super().__init__(replicas)
 
     def sent(self, index: int, query: Query) -> None:
@@ -41,12 +43,12 @@ class Totals(Chooser):
         """Nothing is there until its first report."""
         super().reset(index)
         self._requests[index] = self._tokens[index] = 0
-        self._newest[index] = -1
+        self._newest[index] = -math.inf
 
     def _added(self, index: int) -> None:
         self._requests.append(0)
         self._tokens.append(0)
-        self._newest.append(-1)
+        self._newest.append(-math.inf)
 
     def _removed(self, replicas: int) -> None:
         for column in (self._requests, self._tokens, self._newest):

@@ -8,6 +8,8 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
 
+import anyio
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -37,7 +39,7 @@ async def refuse(send: Send, refused: RefusedError) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if refused.status == 503:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
-    if refused.status == 413:
+    if refused.status in (408, 413):
         headers.append((b"connection", b"close"))  # the rest of the body is not read
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -112,12 +114,21 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def read_body(receive: Receive, most: float) -> bytes | None:
+async def read_body(receive: Receive, most: float, within_s: float) -> bytes | None:
     """A request's body; None when the client left.
 
     Raises:
-        RefusedError: it is larger than ``most`` bytes.
+        RefusedError: it is larger than ``most`` bytes, or has not come within ``within_s`` seconds.
     """
+    try:
+        with anyio.fail_after(within_s):
+            return await _whole(receive, most)
+    except TimeoutError:
+        reason = f"the body has not come within {within_s:g} s"
+        raise RefusedError(408, reason, "too_slow") from None
+
+
+async def _whole(receive: Receive, most: float) -> bytes | None:
     parts, size = [], 0
     while True:
         message = await receive()

@@ -17,13 +17,15 @@ from starlette.routing import Route
 
 from sagesched.balance import make_chooser
 from sagesched.gateway.admission import Admission
-from sagesched.gateway.answers import CutOff, unless_left
+from sagesched.gateway.answers import RETRY_AFTER_S, CutOff, unless_left
 from sagesched.gateway.config import RouteConfig
+from sagesched.gateway.descriptors import OUT, are_out
 from sagesched.gateway.expected import Predictor
 from sagesched.gateway.fleet import Fleet
 from sagesched.gateway.inference import Inference
 from sagesched.gateway.metrics import Metrics
 from sagesched.gateway.upstream import (
+    BAD_URL,
     Headers,
     make_client,
     passed_on,
@@ -105,12 +107,17 @@ class _Service:
     async def _ask_each(self, request: Request) -> Response:
         headers, path = request_headers(request.headers.raw), path_of(request.scope)
         for replica in self._fleet.replicas:
-            if replica.healthy:
-                with contextlib.suppress(httpx.HTTPError, TimeoutError):
-                    return await self._ask(replica.url + path, headers)
-        return JSONResponse(
-            {"error": {"message": "no replica answers"}}, 503, headers={"retry-after": "1"}
-        )
+            if not replica.healthy:
+                continue
+            try:
+                return await self._ask(replica.url + path, headers)
+            except httpx.InvalidURL:
+                return _error(400, BAD_URL)
+            except (httpx.HTTPError, TimeoutError) as error:
+                if are_out(error):
+                    self._fleet.out_of_descriptors()
+                    return _error(503, OUT)
+        return _error(503, "no replica answers")
 
     async def _ask(self, url: str, headers: Headers) -> Response:
         with anyio.fail_after(self._timeout_s):
@@ -130,6 +137,11 @@ class _Service:
     async def metrics(self, _: Request) -> Response:
         """For Prometheus."""
         return Response(self._metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _error(status: int, message: str) -> Response:
+    headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
+    return JSONResponse({"error": {"message": message}}, status, headers=headers)
 
 
 def _copied(answer: httpx.Response, content: bytes) -> Response:

@@ -60,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="estimates a text's length; token ids are counted (%(default)s)")
     add("--max-body-mib", type=float, default=32.0, metavar="N",
         help="a larger request is answered 413 (%(default)s)")
+    add("--body-timeout-s", type=float, default=60.0, metavar="S",
+        help="a request whose body takes longer to come is answered 408 (%(default)s)")
     add("--seed", type=int, default=0, help="of random and power_of_two (%(default)s)")
     # fmt: on
 
@@ -82,6 +84,7 @@ def _serve(options: argparse.Namespace) -> None:
     from sagesched.asgi_server import listen, serve, url_of
     from sagesched.gateway.app import create_app
     from sagesched.gateway.config import RouteConfig
+    from sagesched.gateway.descriptors import needed, raise_limit
 
     if options.balance == "oracle":
         raise ValueError("--balance oracle needs to know the future: it is for replay only")
@@ -98,21 +101,29 @@ def _serve(options: argparse.Namespace) -> None:
         max_queue=options.max_queue,
         queue_timeout_s=options.queue_timeout_s,
         max_body_bytes=options.max_body_mib * 2**20,
+        body_timeout_s=options.body_timeout_s,
         bytes_per_token=options.bytes_per_token,
         predictor=options.predictor,
         predictor_deadline_s=options.predictor_deadline_ms / 1000,
         learn=not options.no_learn,
-        api_key=os.environ.get(API_KEY_VARIABLE) or None,
-        predictor_token=os.environ.get(PREDICTOR_TOKEN_VARIABLE) or None,
+        api_key=_secret(API_KEY_VARIABLE),
+        predictor_token=_secret(PREDICTOR_TOKEN_VARIABLE),
     )
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a time stamp for each counter
     app = create_app(config)
     listening = listen(options.host, options.port)
     print(f"sagesched route: listening on {url_of(listening)}", flush=True)
     most = config.max_inflight + config.max_queue + 256
+    if warning := raise_limit(needed(config, most)):
+        logging.getLogger("sagesched.route").warning(warning)
     serve(app, listening, grace_s=options.drain_s, most_connections=most)
     with contextlib.suppress(OSError):  # nobody may be listening any more
         print("sagesched route: stopped", flush=True)
+
+
+def _secret(variable: str) -> str | None:
+    """Its value without the line end that a file's content brings along; None: not set."""
+    return os.environ.get(variable, "").strip() or None
 
 
 def _refuse(reason: str) -> int:

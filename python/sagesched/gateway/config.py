@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sagesched.balance.request_body import BYTES_PER_TOKEN
@@ -23,6 +23,7 @@ _ABOVE_0 = {
     "max_inflight": "--max-inflight",
     "queue_timeout_s": "--queue-timeout-s",
     "max_body_bytes": "--max-body-mib",
+    "body_timeout_s": "--body-timeout-s",
     "bytes_per_token": "--bytes-per-token",
     "predictor_deadline_s": "--predictor-deadline-ms",
 }
@@ -47,6 +48,7 @@ class RouteConfig:
         max_queue: requests that wait here; further ones are answered 503.
         queue_timeout_s: longest wait here.
         max_body_bytes: of a request.
+        body_timeout_s: a body that takes longer to come is answered 408.
         predictor: base address of `sagesched predictor serve`; None: prompt-only.
         predictor_deadline_s: longest wait for it.
         learn: tell it how long the outputs were.
@@ -54,7 +56,7 @@ class RouteConfig:
         predictor_token: for the predictor.
 
     Raises:
-        ValueError: a value is wrong; the message names the flag.
+        ValueError: a value is wrong; the message names the flag, and shows no key or password.
     """
 
     replicas: tuple[str, ...]
@@ -71,12 +73,13 @@ class RouteConfig:
     max_queue: int = 2048
     queue_timeout_s: float = 30.0
     max_body_bytes: float = 32 * 2**20
+    body_timeout_s: float = 60.0
     bytes_per_token: float = BYTES_PER_TOKEN
     predictor: str | None = None
     predictor_deadline_s: float = 0.05
     learn: bool = True
-    api_key: str | None = None
-    predictor_token: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    predictor_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         whole = tuple(url.rstrip("/") for url in self.replicas)
@@ -84,9 +87,12 @@ class RouteConfig:
         _require(0 < len(whole) <= MOST_REPLICAS, "--replica: name at least one server")
         _require(len(set(whole)) == len(whole), "--replica: one is named twice")
         for url in whole:
-            _require(_is_base(url), f"--replica {url}: expected http://HOST:PORT")
+            _require_base("--replica", url)
         for flag, one in (("--gateway", self.gateway), ("--predictor", self.predictor)):
-            _require(one is None or _is_base(one), f"{flag} {one}: expected http://HOST:PORT")
+            if one is not None:
+                _require_base(flag, one)
+        _require_secret("SAGESCHED_UPSTREAM_API_KEY", self.api_key)
+        _require_secret("SAGESCHED_PREDICTOR_TOKEN", self.predictor_token)
         for name, flag in _ABOVE_0.items():
             value = getattr(self, name)
             _require(0 < value <= MOST, f"{flag}: expected a number above 0, got {value}")
@@ -103,13 +109,26 @@ class RouteConfig:
         )
 
 
+def _require_base(flag: str, url: str) -> None:
+    shown = "(not shown: it has an @)" if "@" in url else url  # there may be a password before it
+    _require(_is_base(url), f"{flag} {shown}: expected http://HOST:PORT")
+
+
+def _require_secret(variable: str, value: str | None) -> None:
+    """A header's value: what HTTP does not allow there would fail with each request."""
+    allowed = value is None or (
+        value.isascii() and value.isprintable() and value == value.strip() != ""
+    )
+    _require(allowed, f"{variable}: expected printable ASCII characters (its value is not shown)")
+
+
 def _is_base(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port_is_valid = parts.port != 0
     except ValueError:
         return False
-    whole = not (parts.query or parts.fragment or parts.username)
+    whole = not (parts.query or parts.fragment or "@" in parts.netloc)
     return parts.scheme in ("http", "https") and bool(parts.hostname) and port_is_valid and whole
 
 

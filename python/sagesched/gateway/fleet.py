@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import httpx
 
 from sagesched.balance import Chooser, NoReplica, Query, ReplicaLoad
 from sagesched.balance.reported import LoadReader
 from sagesched.gateway.config import RouteConfig
+from sagesched.gateway.descriptors import OUT, are_out
 from sagesched.gateway.targets import Direct, Gateway
 
 MOST_SAID = 200
@@ -71,6 +73,7 @@ class Fleet:
         self._clock = clock
         self._gateway_failures = 0
         self._warned = False
+        self._was_out = False
         self._tasks: list[asyncio.Task[None]] = []
         for replica in self.replicas:
             chooser.set_health(replica.index, False)
@@ -164,10 +167,20 @@ class Fleet:
         replica.failures = self._config.failures
         self._set_health(replica, False, "connection refused")
 
+    def out_of_descriptors(self) -> None:
+        """The router has none left, which says nothing of a replica; logged once."""
+        if not self._was_out:
+            self._was_out = True
+            logger.warning(OUT)
+
     def _failed(self, replica: Replica, error: Exception) -> None:
+        replica.moved = self._clock()
+        if are_out(error):
+            replica.error = OUT
+            self.out_of_descriptors()
+            return
         replica.failures += 1
         replica.error = _what(error)
-        replica.moved = self._clock()
         refused = isinstance(error, httpx.ConnectError)
         if refused or replica.failures >= self._config.failures:
             self._set_health(replica, False, replica.error)
@@ -189,6 +202,9 @@ class Fleet:
         try:
             gateway.learn(await self._get(f"{self._config.gateway}/workers"))
         except Exception as error:
+            if are_out(error):
+                self.out_of_descriptors()
+                return
             self._gateway_failures += 1
             if self._gateway_failures == 1:
                 said = "the gateway's list of workers cannot be read, the last one holds: %s"
@@ -204,7 +220,12 @@ class Fleet:
     async def _get(self, url: str) -> Any:
         key = self._config.api_key
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        answer = await self._client.get(url, headers=headers, timeout=self._config.poll_timeout_s)
+        within_s = self._config.poll_timeout_s
+        try:
+            with anyio.fail_after(within_s):  # httpx's own is of each read, not of all
+                answer = await self._client.get(url, headers=headers)
+        except TimeoutError:
+            raise TimeoutError(f"no whole answer within {within_s:g} s") from None
         return answer.raise_for_status().json()
 
     async def _forever(self, look: Callable[[Any], Any], at: Any) -> None:
@@ -220,6 +241,9 @@ class Fleet:
 
 
 def _what(error: Exception) -> str:
+    """For the log and `/replicas`: no key, so nothing of a header of ours that h11 refuses."""
+    if isinstance(error, httpx.LocalProtocolError):
+        return type(error).__name__
     if isinstance(error, httpx.HTTPStatusError):
         return f"status {error.response.status_code} from {error.request.url.path}"
     return f"{type(error).__name__} {error}".strip()[:MOST_SAID]

@@ -25,16 +25,19 @@ from sagesched.gateway.answers import (
     unless_left,
 )
 from sagesched.gateway.config import RouteConfig
+from sagesched.gateway.descriptors import OUT, are_out
 from sagesched.gateway.expected import Expected, Predictor
 from sagesched.gateway.fleet import Fleet
 from sagesched.gateway.metrics import Metrics
 from sagesched.gateway.outcome import Tail
 from sagesched.gateway.targets import ROUTED_HEADER, Gateway
-from sagesched.gateway.upstream import Headers, passed_on, path_of, request_headers
+from sagesched.gateway.upstream import BAD_URL, Headers, passed_on, path_of, request_headers
 from sagesched.gateway.upstream import send as send_upstream
 
 NOT_SENT = ("call_upstream_connection_failed", "no_available_workers")
 """Error codes of SGLang's gateway that mean: no replica has got the request."""
+WITHOUT_OUTPUT = ("/v1/embeddings",)
+"""Routes whose answers have no length to predict or to learn."""
 LONG_BODY = 2**20
 """Bytes; a longer one is read in a thread."""
 
@@ -64,7 +67,8 @@ class Inference:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request; a client that leaves ends it at once, and at the replica."""
         try:
-            body = await read_body(receive, self._config.max_body_bytes)
+            config = self._config
+            body = await read_body(receive, config.max_body_bytes, config.body_timeout_s)
         except RefusedError as refused:
             self._metrics.ended(refused.result)
             await refuse(send, refused)
@@ -90,7 +94,9 @@ class Inference:
             asked = await asyncio.to_thread(_asked, body, self._config.bytes_per_token)
         try:
             async with self._admission.place():
-                expected = await self._predictor.ask(asked) if self._predictor else None
+                generates = scope["path"] not in WITHOUT_OUTPUT
+                asking = self._predictor if generates else None
+                expected = await asking.ask(asked) if asking else None
                 return await self._route(scope, body, asked, expected, send, began)
         except RejectedError as rejected:
             refused = RefusedError(503, str(rejected), "rejected")
@@ -120,7 +126,7 @@ class Inference:
             finally:
                 self._fleet.ended(index, query)
             if sent:
-                if expected is not None and self._predictor and asked.prompts == 1:
+                if expected is not None and self._predictor and asked.one_answer:
                     answering.tell(self._predictor, expected)
                 return answering.result
         raise RefusedError(503, "no replica takes connections", "no_replica")
@@ -154,7 +160,12 @@ class Inference:
                     return False
                 self._note_worker(index, query, answer)
                 await answering.pass_on(answer, index)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
+        except httpx.InvalidURL:
+            raise RefusedError(400, BAD_URL, "bad_url") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if are_out(error):
+                self._fleet.out_of_descriptors()
+                raise RefusedError(503, OUT, "no_descriptors") from None
             if through_gateway:
                 raise RefusedError(503, "the gateway takes no connections", "failed") from None
             self._fleet.refused(index)

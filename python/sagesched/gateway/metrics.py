@@ -15,7 +15,10 @@ from sagesched.gateway.fleet import Fleet
 PREFIX = "sagesched_route"
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 CHOOSING = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2)
-RESULTS = ("answered", "rejected", "no_replica", "client_left", "broken", "failed", "too_large")
+RESULTS = (
+    "answered", "rejected", "no_replica", "client_left", "broken", "failed", "too_large",
+    "too_slow", "bad_url", "no_descriptors",
+)  # fmt: skip
 
 
 class Metrics:

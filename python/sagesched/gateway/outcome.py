@@ -7,7 +7,7 @@ import re
 MOST_KEPT = 16_384
 
 # A quote inside a JSON string is escaped, so no text of a model can look like these fields.
-_COUNT = re.compile(rb'(?<!\\)"completion_tokens"\s*:\s*(\d+)')
+_COUNT = re.compile(rb'(?<!\\)"completion_tokens"\s*:\s*(\d{1,15})(?!\d)')
 _REASON = re.compile(rb'(?<!\\)"finish_reason"\s*:\s*(?:\{\s*"type"\s*:\s*)?"(\w+)"')
 
 

@@ -21,6 +21,9 @@ _HOP_BY_HOP = frozenset(
 )  # fmt: skip
 _OURS = frozenset({b"host", b"content-length", b"expect", b"x-smg-target-worker"})
 
+BAD_URL = "the URL is longer than 64 KiB or has a control character"
+"""What `httpx.InvalidURL` means for a client."""
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -48,6 +51,7 @@ async def send(
     Raises:
         httpx.ConnectError, httpx.ConnectTimeout: not a byte was sent.
         httpx.HTTPError: anything else.
+        httpx.InvalidURL: see `BAD_URL`; nothing was sent.
     """
     request = client.build_request(method, url, headers=headers, content=body)
     answer = await client.send(request, stream=True)

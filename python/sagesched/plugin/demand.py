@@ -12,7 +12,8 @@ tokens that wait. So
 
 - with an empty queue the order is arrival's, and the longer the queue, the more demand says;
 - the scarcer memory is, the further a large request is pushed back (``high`` grows with pressure);
-- nobody is overtaken by a request that arrives ``reach`` tokens of work later: nothing starves.
+- nobody is overtaken by a request that arrives ``weight * (high - low)`` tokens of prefill later:
+  nothing starves.
 
 The band is around the mean of the requests as they arrived, whole prompts: what turns out to be
 cached lowers a request's demand but not the mean. The tokens that wait contain the request's own.
