@@ -207,8 +207,8 @@ def test_reports_may_begin_anywhere() -> None:
     assert chooser._tokens[0] >= 900  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1, None, "many"])
-@pytest.mark.parametrize("name", ["gen_throughput", "total_prefill_busy_us"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1, None, "many", ["x"], [math.nan]])
+@pytest.mark.parametrize("name", ["gen_throughput", "total_prefill_busy_us", "decode_moments"])
 def test_what_rates_are_made_of_may_be_unknown(name: str, value: Any) -> None:
     load = LoadReader().read([REPORT | {name: value}])
     assert load.running == REPORT["num_running_reqs"]

@@ -30,11 +30,19 @@ def fake() -> Iterator[FakeSglang]:
 
 
 class Process:
-    """`sagesched route` in front of one server, as a context manager that ends it."""
+    """`sagesched route` in front of one server, as a context manager that ends it.
 
-    def __init__(self, replica: str, log: Path, *flags: str) -> None:
+    Args:
+        limits: soft and hard limit of its file descriptors; None: as here.
+    """
+
+    def __init__(
+        self, replica: str, log: Path, *flags: str, limits: tuple[int, int] | None = None
+    ) -> None:
         self._log = log
         command = (*COMMAND, "--replica", replica, "--port", "0", "--poll-ms", "20", *flags)
+        if limits:
+            command = ("prlimit", f"--nofile={limits[0]}:{limits[1]}", *command)
         with log.open("w") as file:
             self.process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
 
@@ -60,7 +68,7 @@ class Process:
         """Whether it takes requests."""
         try:
             return self.client.get("/health").status_code == 200
-        except httpx.ConnectError:
+        except (httpx.NetworkError, httpx.RemoteProtocolError):  # the latter: just as it closes
             return False
 
 
@@ -134,6 +142,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
             (["--replica", "http://a:1", flag, value], f"{flag}: expected a number above 0")
             for flag in (
                 "--max-body-mib",
+                "--body-timeout-s",
                 "--poll-ms",
                 "--stall-s",
                 "--queue-timeout-s",

@@ -87,6 +87,25 @@ def test_a_body_tells_its_limits() -> None:
     assert not read_body({"response_format": {"type": "text"}}).structured
 
 
+@pytest.mark.parametrize(
+    ("body", "one"),
+    [
+        ({"text": "a"}, True),
+        ({"text": ["a"], "n": 1}, True),
+        ({"text": ["a", "b"]}, False),
+        ({"prompt": "a", "n": 2}, False),
+        ({"prompt": "a", "n": "2"}, False),
+        ({"prompt": "a", "best_of": 3}, False),
+        ({"text": "a", "sampling_params": {"n": 2}}, False),
+        ({"text": "a", "sampling_params": [{"n": 2}]}, False),
+        (SimpleNamespace(prompt="a", n=2), False),
+        (None, True),
+    ],
+)
+def test_a_body_tells_whether_it_asks_for_one_answer(body: Any, one: bool) -> None:
+    assert read_body(body).one_answer == one
+
+
 HUGE = [pytest.param(value, id="huge") for value in (10**400, -(10**400), float("inf"))]
 
 
@@ -164,6 +183,7 @@ def test_the_outcome_is_read_from_the_end_and_not_from_what_the_model_says() -> 
     streamed = [b'data: {"completion_tokens": %d}\n\n' % n for n in range(1, 4000)]
     assert outcome(*streamed, b'data: {"finish_reason": "stop"}') == (3999, True)
     assert outcome(b"data: [DONE]") is None
+    assert outcome(b'{"completion_tokens": %s}' % (b"9" * 5000)) is None
 
 
 def test_a_prediction_is_read() -> None:
@@ -225,6 +245,9 @@ def test_places_are_given_in_order_and_never_lost() -> None:
         {"poll_s": 0.0},
         {"poll_s": 1e-12},
         {"inform_timeout_s": 0.0},
+        {"body_timeout_s": 0.0},
+        {"replicas": ("http://:password@a:1",)},
+        {"api_key": "two\nlines"},
         {"bytes_per_token": 1e-320},
         {"max_inflight": 0},
         {"max_queue": -1},

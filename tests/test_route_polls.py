@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -15,6 +16,7 @@ from sagesched.balance import Query, make_chooser
 from sagesched.gateway.config import RouteConfig
 from sagesched.gateway.fleet import Fleet
 from sagesched.gateway.targets import Gateway
+from sagesched.gateway.upstream import make_client
 
 from .fake_sglang import FakeSglang
 from .routing import Router, wait_until
@@ -37,7 +39,6 @@ ODD = [
     json.dumps({"loads": [LOAD | {"num_running_reqs": float("inf")}]}).encode(),
     json.dumps({"loads": [LOAD | {"num_running_reqs": float("nan")}]}).encode(),
     json.dumps({"loads": [LOAD | {"num_used_tokens": 10**30}]}).encode(),
-    json.dumps({"loads": [LOAD | {"decode_moments": ["x"]}]}).encode(),
     b"[" * 100_000,
 ]
 
@@ -67,6 +68,47 @@ def test_a_router_whose_servers_are_all_wrong_says_why(caplog: pytest.LogCapture
     said = [r.getMessage() for r in caplog.records if r.name == "sagesched.route"]
     assert len(said) == 1, "once, not with every poll"
     assert "gets no requests: status 401 from /v1/loads" in said[0]
+
+
+class Dripping:
+    """Answers a thousand bytes, one in each 0.05 s."""
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+
+    async def answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.answers.append(asyncio.current_task())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        with contextlib.suppress(OSError):
+            writer.close()
+            await writer.wait_closed()
+
+
+def test_a_server_that_answers_byte_by_byte_has_failed() -> None:
+    """Also at the start, which would else never end."""
+
+    async def scenario() -> None:
+        dripping = Dripping()
+        server = await asyncio.start_server(dripping.answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        config = RouteConfig((url,), poll_timeout_s=0.2, poll_s=99.0, failures=2)
+        async with server, make_client(config) as client:
+            fleet = Fleet(config, make_chooser("sal", 1), client)
+            await asyncio.wait_for(fleet.__aenter__(), 5.0)
+            replica = fleet.replicas[0]
+            assert (replica.failures, replica.healthy) == (1, False)
+            await asyncio.wait_for(fleet.look(replica), 5.0)
+            assert (replica.failures, replica.healthy) == (2, False)
+            assert replica.error == "TimeoutError no whole answer within 0.2 s"
+            await fleet.__aexit__()
+            await asyncio.gather(*dripping.answers)  # each look has hung up
+
+    asyncio.run(scenario())
 
 
 class Behind:

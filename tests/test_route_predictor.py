@@ -83,7 +83,7 @@ def test_predicted_lengths_decide_and_real_ones_are_told() -> None:
         lengths = {(told["output_tokens"], told["finished"]) for told in predictor.told}
         assert lengths == {(150, True), (3, True)}
         assert predictor.asked[0]["max_new_tokens"] == 150
-        assert router.metric("predictions_total", result="told") == 4
+        wait_until(lambda: router.metric("predictions_total", result="told") == 4)
 
 
 def test_without_an_answer_in_time_requests_go_on() -> None:
@@ -103,3 +103,40 @@ def test_without_an_answer_in_time_requests_go_on() -> None:
         assert router.generate().status_code == 200
         wait_until(lambda: router.metric("predictions_total", result="failed") == 2)
         assert predictor.told == []
+
+
+def test_only_the_length_of_a_single_answer_is_told() -> None:
+    """OpenAI's ``completion_tokens`` is the sum over ``n`` answers."""
+    several: list[dict[str, Any]] = [
+        {"n": 4},
+        {"n": "4"},
+        {"best_of": 2},
+        {"sampling_params": {"n": 4}},
+        {"prompt": ["a", "b"]},
+    ]
+    single: list[dict[str, Any]] = [{}, {"n": 1}, {"n": None}, {"sampling_params": {"n": 1}}]
+    predictor = FakePredictor()
+    with (
+        served(predictor) as url,
+        FakeSglang("a") as a,
+        Router(a.url, predictor=url, predictor_deadline_s=20.0) as router,
+    ):
+        for more in several + single:
+            router.client.post("/v1/completions", json={"prompt": "w w"} | more)
+        wait_until(lambda: len(predictor.told) >= len(single))
+    assert len(predictor.asked) == len(several + single)
+    assert [told["key"] for told in predictor.told] == [f"key {n}" for n in range(6, 10)]
+
+
+def test_nobody_is_asked_about_an_answer_without_output() -> None:
+    predictor = FakePredictor()
+    with served(predictor) as url, FakeSglang("a") as a:
+        usage = {"usage": {"prompt_tokens": 5, "completion_tokens": 0}}
+        embeddings = Route("/v1/embeddings", lambda _: JSONResponse(usage), methods=["POST"])
+        a.app.router.routes.append(embeddings)
+        with Router(a.url, predictor=url, predictor_deadline_s=20.0) as router:
+            answer = router.client.post("/v1/embeddings", json={"input": "w w"})
+            assert answer.json() == usage
+            assert router.generate().status_code == 200
+            wait_until(lambda: predictor.told)
+    assert len(predictor.asked) == len(predictor.told) == 1

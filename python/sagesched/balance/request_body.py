@@ -29,15 +29,13 @@ class Asked:
         prompt_tokens: counted where the body has token ids, else estimated from the text's bytes.
         text: all text of the prompt, without what a chat template adds.
         ids: token ids, where the body has them.
-        prompts: how many the body holds; they go to one replica together.
-        one_answer: one prompt, one answer to it (no ``n`` or ``best_of`` but 1): the number of
-            output tokens is then the length of that answer, and no sum over several.
+        one_answer: one prompt, and one answer to it (no ``n`` or ``best_of`` but 1), so that a
+            count of output tokens is the length of that answer, and no sum.
     """
 
     prompt_tokens: int
     text: str
     ids: Sequence[int]
-    prompts: int
     one_answer: bool
     model: str
     max_new_tokens: int | None
@@ -71,7 +69,6 @@ def read_body(body: Any, bytes_per_token: float = BYTES_PER_TOKEN) -> Asked:
         prompt_tokens=len(ids) + math.ceil(size / bytes_per_token),
         text=text,
         ids=ids,
-        prompts=max(1, len(prompts)),
         one_answer=len(prompts) <= 1 and _one_each(body, sampling),
         model=str(_get(body, "model") or ""),
         max_new_tokens=next((n for n in limits if _is_number(n) and n >= 1), None),

@@ -116,9 +116,8 @@ def _require_base(flag: str, url: str) -> None:
 
 def _require_secret(variable: str, value: str | None) -> None:
     """A header's value: what HTTP does not allow there would fail with each request."""
-    allowed = value is None or (
-        value.isascii() and value.isprintable() and value == value.strip() != ""
-    )
+    whole = value or ""
+    allowed = whole.isascii() and whole.isprintable() and whole == whole.strip()
     _require(allowed, f"{variable}: expected printable ASCII characters (its value is not shown)")
 
 

@@ -7,14 +7,17 @@ import resource
 
 from sagesched.gateway.config import RouteConfig
 
-OUT = "the router has no file descriptor left; raise its limit (ulimit -n)"
+OUT = "the router can open no connection: no file descriptor is left (see its limit, ulimit -n)"
 """For clients, the log and `/replicas`."""
-SPARE = 64
-"""For the polls, the log, the event loop and name look-ups."""
+SPARE = 256
+"""For polls, the log, the event loop, name look-ups, outcomes on their way to a predictor."""
 
 
 def needed(config: RouteConfig, connections: int) -> int:
-    """Descriptors with as much in progress as the settings allow.
+    """Descriptors with as many requests in progress as the settings allow.
+
+    Requests of information routes and connections that are kept for the next request (2 s) come on
+    top; `SPARE` has room for some.
 
     Args:
         connections: those that clients may hold.
