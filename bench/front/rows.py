@@ -146,7 +146,7 @@ SHIPPED = (
     FCFS,
     *(
         replace(line, predictor="shipped")
-        for line in (*DIALS, *MORE_DIALS[2:5:2], NO_ANCHOR, *PUBLISHED, *YARDSTICKS)
+        for line in (*DIALS, *MORE_DIALS[:3], MORE_DIALS[4], NO_ANCHOR, *PUBLISHED, *YARDSTICKS)
     ),
     KNOWLEDGE[-1],
 )
@@ -193,7 +193,8 @@ SETTINGS = (
         targets={SHIPPED[1]: at_most(0.6, math.inf)},
     ),
     Setting(
-        "overload", Cell("hetero", 60_000, 64), 1.1, SHORT, n=10_000, wanted="default 0.50 at 1.10",
+        "overload", Cell("hetero", 60_000, 64), 1.1, (*SHORT[:2], NO_ANCHOR, *SHORT[2:]), n=10_000,
+        wanted="default 0.50 at 1.10",
         targets={DIALS[0]: at_most(0.50, 1.10)},
     ),
     Setting(
