@@ -4,11 +4,11 @@
 
 SGLang's real scheduler runs in virtual time (no model is computed); every hook is timed inside the
 very steps it runs in, less what SGLang's own code takes inside it; what SGLang calls of ours inside
-its own (admission by forecast) is ours. So both parts of a
-ratio come from the same steps of the same run. Beside those that wait from the start, requests
-arrive as fast as fcfs would serve them; the short ones go first, so fewer wait at the end. Our
-metrics are exported, SGLang's are not. A step with its model pass is the virtual one: llama-3.1-8b
-on an h100. Each size runs in a process of its own; outputs are checked by the replay's tests.
+its own (admission by forecast) is ours. So both parts of a ratio come from the same steps of the
+same run. Beside those that wait from the start, requests arrive as fast as fcfs would serve them;
+the short ones go first, so fewer wait at the end. Our metrics are exported, SGLang's are not. A
+step with its model pass is the virtual one: llama-3.1-8b on an h100. Each size runs in a process of
+its own; outputs are checked by the replay's tests.
 """
 
 from __future__ import annotations
