@@ -15,7 +15,7 @@ from cpu_engine.server import HOST, EngineServer, free_port
 from sagesched.plugin.wire import PRIVATE_KEY
 
 from .serving import model_directory, start_server
-from .test_server_modes import Chance, check_ranks_agree
+from .test_server_modes import check_ranks_agree, ending_when_they_may
 from .test_server_order import kinds, known_jobs, learn, waiting_jobs
 from .traffic import Job, completion_order, our_metrics
 
@@ -94,24 +94,19 @@ async def run_spaced(url: str, jobs: Sequence[Job], gap_s: float) -> list[Job]:
         return list(await asyncio.gather(*tasks))
 
 
-def by_chance(jobs: Sequence[Job]) -> list[Job]:
-    return [Chance(job.name, job.prompt, job.tokens) for job in jobs]
-
-
 def test_smg_serves_the_short_kind_first() -> None:
     """The rank that receives its requests predicts, and learns, before the other gets them; what
     one of them carries in the place of our prediction is nothing to us."""
     env = {"SAGESCHED_DIAL": "inf", "SAGESCHED_DEBUG_ORDER": "1"}
     args = ("--schedule-policy", "gittins", "--max-running-requests", "1", "--tp-size", "2")
     with smg_server(*args, env=env) as server:
-        asyncio.run(run_spaced(server.url, by_chance(known_jobs()), gap_s=0.0))
-        jobs: list[Job] = [Chance("blocker", "Count on and on.", 10**30, most=600)]
-        jobs += by_chance(waiting_jobs())
+        asyncio.run(run_spaced(server.url, ending_when_they_may(known_jobs()), gap_s=0.0))
+        jobs = [Job("blocker", "Count on and on.", 1000), *waiting_jobs()]
         jobs[1].extra = {PRIVATE_KEY: [1.0]}  # a long one
-        done = asyncio.run(run_spaced(server.url, jobs, gap_s=0.1))
-        assert min(job.completion_tokens for job in done) > 0
+        done = asyncio.run(run_spaced(server.url, ending_when_they_may(jobs), gap_s=0.1))
+        assert [job.completion_tokens for job in done] == [job.tokens for job in jobs]
         order = kinds(completion_order([job for job in done if job.name != "blocker"]))
-        assert order[:5].count("S") >= 4, order  # by arrival: 2; lengths of chance teach less
+        assert order[:5] == "SSSSS", order
         check_ranks_agree(server, {"TP0", "TP1"}, least_passes=32)
         assert "is served in stock order" not in server.log_path.read_text(errors="replace")
 
