@@ -120,6 +120,14 @@ Handles top(RankEngine& engine, py::ssize_t count) {
     return handles;
 }
 
+Doubles keys(const RankEngine& engine, const py::object& handles) {
+    const Handles which = vector_of_handles("handles", handles);
+    Doubles found(which.size());
+    for (py::ssize_t i = 0; i < which.size(); ++i)
+        found.mutable_data()[i] = engine.key(which.data()[i]);
+    return found;
+}
+
 RankEngine make_engine(const py::object& support, double token, double memory, double prefill,
                        double index_weight, std::size_t slice) {
     const Doubles edges = vector_of_doubles("support", support);
@@ -162,6 +170,7 @@ void bind_questions(EngineClass& engine) {
         .def("index", &RankEngine::index, "handle"_a)
         .def("log_index", &RankEngine::log_index, "handle"_a)
         .def("key", &RankEngine::key, "handle"_a)
+        .def("keys", &keys, "handles"_a)
         .def_property_readonly("index_weight", &RankEngine::index_weight)
         .def_property_readonly("slots", &RankEngine::slots)
         .def_property_readonly("pending", &RankEngine::pending)

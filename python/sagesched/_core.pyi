@@ -141,6 +141,9 @@ class RankEngine:
     def key(self, handle: int) -> float:
         """Sort key of the request within its priority class, as of its last evaluation."""
 
+    def keys(self, handles: ArrayLike) -> NDArray[np.float64]:
+        """``key`` of each."""
+
     @property
     def index_weight(self) -> float: ...
     @property
@@ -269,6 +272,22 @@ class BytePairs:
         Raises:
             TypeError: not a str, or it has lone surrogates.
         """
+
+def exact_sum(values: NDArray[np.float64]) -> float:
+    """The sum, rounded once, as ``math.fsum``: the same bits on every machine.
+
+    Where a value is not finite, or a sum overflows, the plain sum.
+    """
+
+def exact_dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """``exact_sum(a * b)``."""
+
+def plain_numbers(values: list[Any] | tuple[Any, ...]) -> NDArray[np.float64] | None:
+    """Floats and ints as an array; None where anything else is among them (a bool is).
+
+    Raises:
+        OverflowError: an int beyond all floats.
+    """
 
 def length_law(
     most: float,

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sagesched._core import exact_sum, plain_numbers
+
 BINS_PER_OCTAVE = 8
 """Bins between n and 2n tokens; from 16 tokens on a bin is 6 to 12.5 % wide."""
 
@@ -98,10 +100,7 @@ class LengthDistribution:
             raise ValueError(
                 f"LengthDistribution: pmf has shape {pmf.shape}, the grid needs ({len(self.grid)},)"
             )
-        try:
-            total = math.fsum(pmf.tolist())  # exact: the same on every processor
-        except (OverflowError, ValueError):  # beyond all floats; inf beside -inf
-            total = math.inf
+        total = exact_sum(pmf)  # the same on every processor
         if not (np.minimum.reduce(pmf) >= 0.0) or (total == math.inf and np.isinf(pmf).any()):
             raise ValueError("LengthDistribution: pmf must be finite and not negative")
         if abs(total - 1.0) > _SUM_TOLERANCE:
@@ -118,7 +117,7 @@ class LengthDistribution:
         """Of masses, float64, made from distributions over `grid`: normalised, but not checked."""
         made = object.__new__(cls)
         object.__setattr__(made, "grid", grid)
-        made._keep(pmf.copy(), math.fsum(pmf.tolist()))
+        made._keep(pmf.copy(), exact_sum(pmf))
         return made
 
     def mean(self) -> float:
@@ -167,12 +166,11 @@ class LengthDistribution:
             raise ValueError(f"length pmf: expected a list of floats, got {type(values).__name__}")
         if len(values) != len(grid):  # before anything that costs time per element
             raise ValueError(f"length pmf: {len(values)} values, the grid needs {len(grid)}")
-        # Types first, by name: numpy would read True as 1.0 and "0.5" as a number.
-        if strange := set(map(type, values)) - {float, int}:
-            names = ", ".join(sorted(kind.__name__ for kind in strange))
-            raise ValueError(f"length pmf: expected a list of floats, found {names} in it")
         try:
-            pmf = np.array(values, dtype=np.float64)
+            pmf = plain_numbers(values)
         except OverflowError:
             raise ValueError("length pmf: a value is far above 1") from None
+        if pmf is None:
+            names = ", ".join(sorted({type(value).__name__ for value in values} - {"float", "int"}))
+            raise ValueError(f"length pmf: expected a list of floats, found {names} in it")
         return cls(grid, pmf)

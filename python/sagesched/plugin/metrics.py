@@ -201,13 +201,6 @@ def count_fallback(cause: str) -> None:
 
 
 @harmless
-def count_ranked(source: str) -> None:
-    """One request entered the rank engine with a ``predicted`` or a ``prior`` distribution."""
-    if _exported:
-        _labelled("ranked", source).inc()
-
-
-@harmless
 def count_opted_out() -> None:
     """One request entered that is not to be reordered."""
     if _exported:
@@ -240,12 +233,19 @@ def export_watch(
     if not _exported:
         return
     for (metric, label), total in counts.items():
-        if metric != "ranked":  # counted as it happens
-            _advance(metric, label, total)
+        _advance(metric, label, total)
     _exported["slots"].set(slots)
     _exported["oldest_waiting_steps"].set(oldest_steps)
     _exported["dial"].set(dial)
     _exported["in_force"].set(int(in_force))
+
+
+@harmless
+def export_ranked(counts: Mapping[tuple[str, str], float]) -> None:
+    """Bring those of ranked requests alone up to date."""
+    if _exported:
+        for source in LABELS["ranked"]:
+            _advance("ranked", source, counts.get(("ranked", source), 0.0))
 
 
 @harmless
@@ -294,12 +294,6 @@ def _export(service: PredictionService, calibration: Calibration) -> None:
     for event in LABELS["file"]:
         _advance("file", event, getattr(stats, f"history_{event}"))
     _advance("file_failures", "any", stats.history_failures)
-
-
-@functools.lru_cache(maxsize=64)
-def _labelled(metric: str, label: str) -> Any:
-    """To look one up takes as long as to count."""
-    return _exported[metric].labels(label)
 
 
 def _advance(metric: str, label: str, total: float) -> None:

@@ -76,6 +76,7 @@ class QueueOrder:
         self._changed = True  # since the front was chosen, in a way that may change it
         self._chosen_in = 0  # the pass in which it was
         self._prior_pmf = prior.pmf.astype(np.float64)
+        self._prior: LengthDistribution | None = None  # made of it, while it is the same
         self._learned = 0
         self._anchor: KeyMaker = anchor or Anchor(dial, slots, mean_of(prior))
         self._opted_out = OptedOut(self._engine)
@@ -397,8 +398,11 @@ class QueueOrder:
     def _learn(self, predicted: LengthDistribution | None) -> LengthDistribution:
         """Follow the mean of what is predicted: the prior of a request without a prediction."""
         if predicted is None:
-            return LengthDistribution.of_distributions(self.grid, self._prior_pmf)
+            if self._prior is None:
+                self._prior = LengthDistribution.of_distributions(self.grid, self._prior_pmf)
+            return self._prior
         self._learned += 1
+        self._prior = None
         self._prior_pmf += (predicted.pmf - self._prior_pmf) / min(self._learned + 1, 1024)
         return predicted
 

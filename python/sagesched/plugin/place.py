@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from sagesched._core import exact_dot
 from sagesched.cost import CostModel
 from sagesched.lengths import LengthDistribution
 
@@ -112,7 +113,7 @@ def place_of(request: Any) -> Place | None:
 
 def mean_of(distribution: LengthDistribution) -> float:
     """Mean length by an exact sum: ranks on different processors must get the same bits."""
-    return math.fsum((distribution.pmf * distribution.grid.edges).tolist())
+    return exact_dot(distribution.pmf, distribution.grid.edges)
 
 
 def arrival_order(request: Any) -> tuple[float, int, int]:

@@ -34,8 +34,9 @@ class RunningOrder:
         engine.set_lead_scale(keys.spared)
         places = [request._sagesched_place for request in running]
         prompts = [len(request.origin_input_ids) for request in running]
+        masses = np.concatenate([place.distribution.pmf for place in places])
         handles = engine.add_batch(
-            np.stack([place.distribution.pmf for place in places]),
+            masses.reshape(len(places), -1),
             prompts,
             [place.since for place in places],
             age=[len(request.output_ids) for request in running],
@@ -43,7 +44,7 @@ class RunningOrder:
             lead=[place.lead for place in places],
         )
         found = dict(zip(handles.tolist(), running, strict=True))
-        order = engine.top(len(running)).tolist()[::-1]
-        ranked = [(engine.key(handle), found[handle]) for handle in order]
+        worst = engine.top(len(running))[::-1]
+        ranked_by = engine.keys(worst).tolist()
         engine.remove(handles)
-        return ranked
+        return [(key, found[handle]) for key, handle in zip(ranked_by, worst.tolist(), strict=True)]

@@ -14,10 +14,10 @@ others.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
+
+from sagesched._core import exact_sum
 
 LONGEST = 0.05
 """The share of requests that is the tail."""
@@ -29,7 +29,7 @@ STEPS = 8
 """In which it grows: of two equal requests the first must not be passed for a share that moved."""
 
 
-def tail_share(pmf: NDArray[np.floating], traffic: NDArray[np.floating]) -> float:
+def tail_share(pmf: NDArray[np.float64], traffic: NDArray[np.float64]) -> float:
     """How many times likelier than the average request one is to be among the longest.
 
     Args:
@@ -40,8 +40,8 @@ def tail_share(pmf: NDArray[np.floating], traffic: NDArray[np.floating]) -> floa
     """
     reached = np.cumsum(traffic, dtype=np.float64)
     first = int(np.searchsorted(reached, (1.0 - LONGEST) * reached[-1]))
-    average = math.fsum(traffic[first:].tolist())
-    return math.fsum(pmf[first:].tolist()) / average if average > 0 else 1.0
+    average = exact_sum(traffic[first:])
+    return exact_sum(pmf[first:]) / average if average > 0 else 1.0
 
 
 def lead_of(share: float) -> float:

@@ -44,6 +44,7 @@ class Watch:
         self._entered = 0
         self._tenants: set[str] = set()
         self._step = -1
+        self._ranked = False  # since that was exported
         self._exported_at = self._logged_at = perf_counter()
         self._exported_waiting = 0
         self._logged: Counts = {}
@@ -61,6 +62,7 @@ class Watch:
     def ranked(self, predicted: bool) -> None:
         """It is known how long its output may be, or that nothing is known of it."""
         self.counts["ranked", "predicted" if predicted else "prior"] += 1
+        self._ranked = True
 
     def oldest(self, waiting: int) -> Place | None:
         """Who of those that wait came first."""
@@ -124,6 +126,10 @@ class Watch:
         if emptied or now - self._exported_at >= EXPORT_EVERY_S:
             self._exported_at, self._exported_waiting = now, waiting
             self._export(state, step, waiting)
+            self._ranked = False
+        elif self._ranked and not waiting:  # an engine without a queue has the time
+            metrics.export_ranked(self.counts)
+            self._ranked = False
         if now - self._logged_at >= LOG_EVERY_S:
             self._logged_at = now
             self._log(state)

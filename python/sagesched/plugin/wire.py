@@ -130,10 +130,14 @@ def grid_of_bins(bins: int) -> LengthGrid:
 
 def detach_wishes(sampling_params: Any) -> Wishes:
     """Take the other fields out; what is malformed is as if it were not there."""
-    _, wish = _take(sampling_params, WISH_KEY)
-    _, tenant = _take(sampling_params, TENANT_KEY)
-    _, sent_s = _take(sampling_params, SENT_KEY)
-    _, follows = _take(sampling_params, FOLLOWS_KEY)
+    params = sampling_params.custom_params
+    if not isinstance(params, dict):
+        return Wishes()
+    before = len(params)
+    wish, tenant = params.pop(WISH_KEY, None), params.pop(TENANT_KEY, None)
+    sent_s, follows = params.pop(SENT_KEY, None), params.pop(FOLLOWS_KEY, None)
+    if len(params) < before:
+        _leave_none(sampling_params, params)
     opted_out = isinstance(wish, str) and wish == OPT_OUT
     is_time = type(sent_s) is float and 0 <= sent_s < math.inf
     return Wishes(
@@ -191,6 +195,11 @@ def _take(sampling_params: Any, key: str) -> tuple[bool, Any]:
     if not isinstance(params, dict) or key not in params:
         return False, None
     value = params.pop(key)
-    if not params.keys() - {SGLANG_REQUEST_KEY}:
-        sampling_params.custom_params = None  # as it was: SGLang adds its own key to ours only
+    _leave_none(sampling_params, params)
     return True, value
+
+
+def _leave_none(sampling_params: Any, params: dict[str, Any]) -> None:
+    """Where nothing is left, as it was: SGLang adds its own key to ours only."""
+    if not params or (len(params) == 1 and SGLANG_REQUEST_KEY in params):
+        sampling_params.custom_params = None

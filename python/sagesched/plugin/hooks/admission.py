@@ -77,14 +77,17 @@ def _victims(scheduler: Any, state: SchedulerState, batch: Any) -> list[Any]:
         state.parking.rest()
     if not waiting or not running or scheduler.chunked_req is not None:
         return []
-    free = scheduler.get_num_allocatable_reqs(len(running), running_batch=batch)
-    if free > 0 and not batch.batch_is_full:
+    if not batch.batch_is_full and _room_for(scheduler, batch) > 0:
         return []
     victims = state.parking.victims(running, state.order)
     room = scheduler.max_queued_requests
     if room is not None:  # a full queue would turn them away
         victims = victims[: max(0, room - len(waiting) - 1)]
     return victims
+
+
+def _room_for(scheduler: Any, batch: Any) -> int:
+    return int(scheduler.get_num_allocatable_reqs(len(batch.reqs), running_batch=batch))
 
 
 def _report(scheduler: Any, state: SchedulerState, plan: Any, running: Any, admitted: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sagesched.plugin import fallback, metrics
+from sagesched.plugin import fallback
 from sagesched.plugin.place import Place
 from sagesched.plugin.state import SchedulerState
 from sagesched.plugin.wire import OF_KEY, read_message
@@ -42,6 +42,5 @@ def foretold(scheduler: Any, state: SchedulerState, rid: str, values: Mapping[st
 
 def ranked(state: SchedulerState, place: Place, prompt: int, predicted: bool, step: int) -> None:
     """Report a request, now that it is known how long its output may be."""
-    metrics.count_ranked("predicted" if predicted else "prior")
     state.watch.ranked(predicted)
     state.what_if(lambda models: models.arrive(prompt, place, step))
