@@ -25,8 +25,7 @@ of a quarter octave, so that keys are rebuilt rarely.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sagesched.plugin.octaves import PARTS, log2, power2
 
@@ -57,8 +56,7 @@ MOST_UNIT = 2.0**40
 FOLLOWED_PASSES = 64
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(NamedTuple):
     """What keys are made with.
 
     Attributes:
@@ -136,8 +134,7 @@ class Anchor:
     @property
     def ease(self) -> float:
         """How many times a usual unit this traffic's is."""
-        eased = (BEARABLE_LOSS + FREE_LOSS) / max(self.loss + FREE_LOSS, 0.01)
-        return min(max(eased, LEAST_EASE), MOST_EASE)
+        return _ease_of(self.loss)
 
     @property
     def loss(self) -> float:
@@ -149,7 +146,7 @@ class Anchor:
     @property
     def strain(self) -> float:
         """How much of what they can bear the order takes from the longest, 0..1."""
-        return min(max(self.loss / BEARABLE_LOSS, 0.0), 1.0)
+        return _strain_of(self.loss)
 
     def saw(self, mean_length: float, log_index: float, tail_share: float = 1.0) -> None:
         """A request arrived.
@@ -175,9 +172,9 @@ class Anchor:
         """For a queue whose requests are predicted to need as many output tokens."""
         if math.isinf(self.dial):
             return Keys(math.inf, -math.inf, math.inf)
-        backlog = backlog_tokens / self._batch
-        unit = self.ease * (SERVICES * self._service + BACKLOGS * backlog)
-        above, narrowed, spared = self._band_for(backlog)
+        backlog, loss = backlog_tokens / self._batch, self.loss
+        unit = _ease_of(loss) * (SERVICES * self._service + BACKLOGS * backlog)
+        above, narrowed, spared = self._band_for(backlog, loss)
         unit = min(max(narrowed * unit, 1.0), MOST_UNIT)
         self._unit_step = follow(self._unit_step, STEPS_PER_OCTAVE * log2(unit))
         self._centre_step = follow(self._centre_step, STEPS_PER_OCTAVE * self._centre)
@@ -186,18 +183,19 @@ class Anchor:
         below = BELOW + BELOW_MORE * self._more
         return Keys(weight, centre - below, centre + above + ABOVE_MORE * self._more, spared)
 
-    def _band_for(self, backlog: float) -> tuple[float, float, float]:
+    def _band_for(self, backlog: float, loss: float) -> tuple[float, float, float]:
         """Where the band ends at a dial of 1, how many times narrower it is than in a queue that is
         not deep, and what is spared.
 
         Args:
             backlog: steps of work that waits.
+            loss: of now.
         """
         depth = (backlog / max(self._service, 1.0) - SHALLOW_UNTIL) / (DEEP_FROM - SHALLOW_UNTIL)
         depth = min(max(depth, 0.0), 1.0) if self._deepens else 0.0
         self._depth_step = follow(self._depth_step, DEPTH_STEPS * depth, SLACK)
         depth = self._depth_step / DEPTH_STEPS
-        strain = STRAIN_STEPS * self.strain * (1.0 - depth)  # nobody is spared in a deep queue
+        strain = STRAIN_STEPS * _strain_of(loss) * (1.0 - depth)  # nobody is spared in a deep queue
         self._strain_step = follow(self._strain_step, strain, SLACK)
         strain = self._strain_step / STRAIN_STEPS
         usual = ABOVE_UNKNOWN + (ABOVE - ABOVE_UNKNOWN) * strain
@@ -205,6 +203,15 @@ class Anchor:
         rest = BELOW + (BELOW_MORE + ABOVE_MORE) * self._more
         spared = strain * min(1.0 + SPARED_STRICT * self._less, MOST_SPARED)
         return above, (rest + usual) / (rest + above), spared
+
+
+def _ease_of(loss: float) -> float:
+    eased = (BEARABLE_LOSS + FREE_LOSS) / max(loss + FREE_LOSS, 0.01)
+    return min(max(eased, LEAST_EASE), MOST_EASE)
+
+
+def _strain_of(loss: float) -> float:
+    return min(max(loss / BEARABLE_LOSS, 0.0), 1.0)
 
 
 class Share:
