@@ -179,6 +179,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help="of each size (%(default)s)")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
     options = parser.parse_args()
+    if options.runs < 1:
+        parser.error("--runs: expected at least 1")
     if options.one:
         running, waiting, mixed = options.one
         print(json.dumps(measure(running, waiting, bool(mixed))))
@@ -189,9 +191,11 @@ def main() -> int:
             command = [sys.executable, "-m", "bench.bench_step_cost", "--one"]
             command += [str(running), str(waiting), "1"]
             runs = [_run(command) for _ in range(options.runs)]
-            if len({run["model_us"] for run in runs}) > 1:
+            if len({(run["model_us"], run["mean_waiting"]) for run in runs}) > 1:
                 sys.exit(f"{' '.join(command)}: the steps are not the same in all runs")
-            found.append(min(runs, key=lambda run: run["ours_us"] + run["host_us"]))
+            found.append(
+                {"runs": options.runs} | min(runs, key=lambda run: run["ours_us"] + run["host_us"])
+            )
             print(table(found[-1:]).splitlines()[-1], flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "step_cost.md").write_text(

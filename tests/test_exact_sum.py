@@ -17,7 +17,7 @@ moderate = st.floats(-1e150, 1e150)
 
 @given(st.lists(st.floats(-1e300, 1e300), max_size=80))
 def test_as_math_fsum(values: list[float]) -> None:
-    assert exact_sum(np.array(values, dtype=np.float64)) == math.fsum(values)
+    assert exact_sum(np.array(values, dtype=np.float64)).hex() == math.fsum(values).hex()
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,12 @@ def test_as_math_fsum(values: list[float]) -> None:
         [2.0**53, 1.0, 2.0**-60],  # half way, and a little more
         [2.0**53, 1.0, -(2.0**-60)],
         [5e-324, 5e-324],
+        [-0.0, -0.0],
+        [1.0, -1.0, -0.0],
     ],
 )
 def test_as_math_fsum_where_it_is_hard(values: list[float]) -> None:
-    assert exact_sum(np.array(values)) == math.fsum(values)
+    assert exact_sum(np.array(values)).hex() == math.fsum(values).hex()
 
 
 @given(hnp.arrays(np.float64, st.tuples(st.just(2), st.integers(0, 80)), elements=moderate))
@@ -53,6 +55,12 @@ def test_shapes_are_checked() -> None:
         exact_sum(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"\(3,\)"):
         exact_dot(np.zeros(3), np.zeros(4))
+
+
+def test_only_float64_is_read() -> None:
+    for strange in (np.zeros(3, np.float32), np.array(["1"]), np.array([1j]), [1.0]):
+        with pytest.raises(TypeError):
+            exact_sum(strange)  # type: ignore[arg-type]
 
 
 def test_plain_numbers() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sagesched.plugin import fallback, metrics
 from sagesched.plugin.calibration import DECILES
+from sagesched.plugin.watch import Watch
 
 from .test_plugin_disaggregation import Scheduler
 
@@ -49,6 +51,26 @@ def test_every_cause_of_a_fallback_in_the_code_is_known() -> None:
     code = "".join(file.read_text() for file in folder.rglob("*.py"))
     causes = set(re.findall(r"""(?:fallback\.report|self\._failed)\(\s*"([^"]+)\"""", code))
     assert causes == set(metrics.LABELS["fallbacks"])
+
+
+def test_who_is_ranked_is_told_at_once_where_nobody_waits(page: Any) -> None:
+    watch, state = Watch(), SimpleNamespace(order=None)
+    watch.ranked(True)
+    watch.stepped(state, 1)
+    assert page("ranked_requests_total", source="predicted") == 1
+    watch.ranked(False)
+    watch.stepped(state, 1)
+    assert page("ranked_requests_total", source="prior") == 1
+
+
+def test_who_is_ranked_is_told_when_the_queue_is_empty_again(page: Any) -> None:
+    watch, state = Watch(), SimpleNamespace(order=["somebody"])
+    watch.ranked(True)
+    watch.stepped(state, 1)
+    assert page("ranked_requests_total", source="predicted") == 0  # within half a second
+    state.order = []
+    watch.stepped(state, 2)
+    assert page("ranked_requests_total", source="predicted") == 1
 
 
 @pytest.mark.parametrize("policy", ["gittins", "larry"])

@@ -102,6 +102,13 @@ def test_a_malformed_wish_is_as_if_it_were_not_there(wish: Any) -> None:
     assert request.custom_params == {"n": 5}
 
 
+@pytest.mark.parametrize("custom", [{}, {"__req__": 1}, {"n": 5}, None, "text", [1]])
+def test_where_nothing_was_asked_for_the_fields_stay_as_they_are(custom: Any) -> None:
+    request = params(custom)
+    assert detach_wishes(request) == Wishes()
+    assert request.custom_params is custom
+
+
 @pytest.mark.parametrize("custom", [None, {"n": 5}])
 def test_wish_tenant_and_prediction_travel_together_and_leave_no_trace(custom: Any) -> None:
     request = params({**(custom or {}), "sagesched": "off", TENANT_KEY: "forged"})

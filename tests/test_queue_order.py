@@ -116,6 +116,39 @@ def test_request_without_prediction_is_ranked_by_the_mean_of_what_was_seen() -> 
     assert queue.index(shorter) < queue.index(bare) < queue.index(longer)
 
 
+def test_that_mean_follows_what_is_predicted_between_two_without() -> None:
+    order = make_order()
+    fill(order, [1000] * 400)
+    found = []
+    for name in ("before", "at once", "later"):
+        if name == "later":
+            fill(order, [5] * 400)
+        request = Request(name)
+        order.enter(request, 0, None)
+        place = place_of(request)
+        assert place is not None
+        found.append(place.distribution)
+    before, at_once, later = found
+    assert before.pmf.tolist() == at_once.pmf.tolist()
+    assert later.mean() < before.mean() / 1.3
+    expected = LengthDistribution.of_distributions(order.grid, order._prior_pmf)
+    assert later.pmf.tolist() == expected.pmf.tolist()
+
+
+def test_running_requests_come_with_the_keys_they_would_wait_with() -> None:
+    order = make_order(dial=1.0)
+    running: list[Any] = fill(order, [900, 20, 4000, 300, 5])
+    order.rank(list(running), 5, lambda request: len(request.origin_input_ids))
+    expected = {r.name: order._engine.key(place_of(r).handle) for r in running}  # type: ignore[union-attr]
+    order.settle([])
+    found = order.worst_first(running)
+    keys = [key for key, _ in found]
+    assert keys == sorted(keys, reverse=True)
+    assert len(set(keys)) > 1
+    assert {r.name for _, r in found} == set(expected)
+    assert found[0][1].name == max(expected, key=lambda name: expected[name])
+
+
 def test_uncached_prefill_counts_and_lookups_are_bounded() -> None:
     order = make_order(cost=CostModel(memory=1.0, prefill=64.0))
     queue: list[Any] = fill(order, [100] * 30)

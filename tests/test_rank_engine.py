@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sagesched import CostModel, RankEngine, gittins_index
+from sagesched.gittins import UnknownHandleError
 
 EDGES = np.array([1.0, 4.0, 16.0, 64.0])
 COST = CostModel(token=1, memory=0.1, prefill=0.5)
@@ -21,6 +22,14 @@ def engine_of(*rows: list[float], weight: float = INF) -> tuple[RankEngine, list
 
 
 LONG, SHORT = [0.0, 0, 0, 1], [1.0, 0, 0, 0]
+
+
+def test_keys_are_those_of_each() -> None:
+    engine, handles = engine_of(LONG, [0.0, 0, 1, 0], SHORT)
+    assert engine.keys(handles[::-1]).tolist() == [engine.key(handle) for handle in handles[::-1]]
+    assert engine.keys([]).tolist() == []
+    with pytest.raises(UnknownHandleError):
+        engine.keys([handles[0], 99])
 
 
 def test_weight_moves_from_arrival_order_to_the_index() -> None:

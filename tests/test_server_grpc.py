@@ -101,7 +101,7 @@ def test_smg_serves_the_short_kind_first() -> None:
     args = ("--schedule-policy", "gittins", "--max-running-requests", "1", "--tp-size", "2")
     with smg_server(*args, env=env) as server:
         asyncio.run(run_spaced(server.url, ending_when_they_may(known_jobs()), gap_s=0.0))
-        jobs = [Job("blocker", "Count on and on.", 1000), *waiting_jobs()]
+        jobs = [Job("blocker", "Count on and on.", 2000), *waiting_jobs()]
         jobs[1].extra = {PRIVATE_KEY: [1.0]}  # a long one
         done = asyncio.run(run_spaced(server.url, ending_when_they_may(jobs), gap_s=0.1))
         assert [job.completion_tokens for job in done] == [job.tokens for job in jobs]

@@ -114,6 +114,7 @@ DIALS = (
     ours("latency first", dial=LATENCY, parked_s=LATENCY_PARKED_S),
 )
 MORE_DIALS = tuple(ours(f"dial {dial:g}", dial=dial) for dial in (0.05, 0.25, 0.5, 1.5, 2.0, 4.0))
+ALMOST_FCFS = ours("dial 0.02", dial=0.02)
 NO_ANCHOR = ours("dial inf: no anchor", dial=math.inf)
 PARTS = (
     ours("default, nobody gives way", dial=DEFAULT, parked_s=0.0),
@@ -142,12 +143,10 @@ SHORT = (
     FCFS, DIALS[0], *KNOWLEDGE[::2], *others("prompt-only", "oracle-sjf", CLAIRVOYANT)
 )  # fmt: skip
 SENSITIVE = (*SHORT[:2], *DIALS[1:], *SHORT[2:])
+SHIPPED_DIALS = (*DIALS, ALMOST_FCFS, *MORE_DIALS[:3], MORE_DIALS[4], NO_ANCHOR)
 SHIPPED = (
     FCFS,
-    *(
-        replace(line, predictor="shipped")
-        for line in (*DIALS, *MORE_DIALS[:3], MORE_DIALS[4], NO_ANCHOR, *PUBLISHED, *YARDSTICKS)
-    ),
+    *(replace(line, predictor="shipped") for line in (*SHIPPED_DIALS, *PUBLISHED, *YARDSTICKS)),
     KNOWLEDGE[-1],
 )
 

@@ -56,7 +56,8 @@ def _load(options: Options, soak: Soak) -> str:
         f"{options.at_once} under way at any time, {options.slots} running in "
         f"{options.pool_tokens:,} tokens of KV memory, {options.ranks} tensor-parallel ranks, "
         f"a history of {options.history:,}{', mixed prefill' if options.mixed else ''}. oneDNN "
-        "keeps no kernels, so that what grows is ours, SGLang's or torch's."
+        "and torch keep next to nothing of each shape of a batch, so that what grows is ours or "
+        "SGLang's."
     )
 
 

@@ -63,9 +63,10 @@ class Options:
             "SAGESCHED_HISTORY": str(self.history),
             **({"SAGESCHED_DIAL": "4"} if self.mixed else {}),  # victims may be larger
             "SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION": "8",
-            # Not what is measured: oneDNN keeps the last 1,024 kernels, one for each shape of a
-            # batch, and every thread of the C library a heap.
+            # Not what is measured: for the last 1,024 shapes of a batch oneDNN keeps kernels, and
+            # torch descriptions of 260 kB each; every thread of the C library has a heap.
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0",
+            "LRU_CACHE_CAPACITY": "16",
             "MALLOC_ARENA_MAX": "1",
         }
 

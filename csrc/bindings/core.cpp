@@ -17,7 +17,7 @@ using sagesched::IndexCurve;
 
 void bind_bench(py::module_& module);            // bench.cpp
 void bind_byte_pairs(py::module_& module);       // byte_pairs.cpp
-void bind_exact_sum(py::module_& module);       // exact_sum.cpp
+void bind_exact_sum(py::module_& module);        // exact_sum.cpp
 void bind_length_law(py::module_& module);       // length_law.cpp
 void bind_memory_forecast(py::module_& module);  // memory_forecast.cpp
 void bind_nearest(py::module_& module);          // nearest.cpp

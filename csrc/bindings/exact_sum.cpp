@@ -43,7 +43,8 @@ py::object plain_numbers(const py::object& values) {
 }  // namespace
 
 void bind_exact_sum(py::module_& module) {
-    module.def("exact_sum", &exact_sum, py::arg("values"));
-    module.def("exact_dot", &exact_dot, py::arg("a"), py::arg("b"));
+    module.def("exact_sum", &exact_sum, py::arg("values").noconvert());
+    module.def("exact_dot", &exact_dot, py::arg("a").noconvert(),
+               py::arg("b").noconvert());
     module.def("plain_numbers", &plain_numbers, py::arg("values"));
 }

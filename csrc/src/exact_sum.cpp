@@ -45,7 +45,7 @@ class Partials {
             const double twice = 2.0 * lost, further = sum + twice;
             if (twice == further - sum) sum = further;
         }
-        return sum;
+        return sum + 0.0;  // not -0
     }
 
   private:

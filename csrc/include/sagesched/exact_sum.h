@@ -4,8 +4,8 @@
 
 namespace sagesched {
 
-// The sum, rounded once: the same bits on every machine, in whatever order (Shewchuk, 1997; Python's
-// math.fsum). Where a value is not finite, or a sum overflows, the plain sum.
+// The sum, rounded once: the same bits on every machine, in whatever order (Shewchuk, 1997;
+// Python's math.fsum). Where a value is not finite, or a sum overflows, the plain sum.
 double exact_sum(const double* values, std::size_t count);
 
 // The same of the products, each rounded as a double is.
