@@ -34,7 +34,7 @@ def _refusals(args: Any) -> list[tuple[bool, str]]:
     return [
         (
             getattr(args, "use_ray", False),
-            "--use-ray: SGLang's Ray actors load no plug-ins (with Ray Serve: docs/balance.md)",
+            "--use-ray: SGLang's Ray actors load no plug-ins (Ray Serve: docs/balance_deploy.md)",
         ),
         (
             bool(getattr(args, "dllm_algorithm", None)),
