@@ -44,7 +44,6 @@ py::object plain_numbers(const py::object& values) {
 
 void bind_exact_sum(py::module_& module) {
     module.def("exact_sum", &exact_sum, py::arg("values").noconvert());
-    module.def("exact_dot", &exact_dot, py::arg("a").noconvert(),
-               py::arg("b").noconvert());
+    module.def("exact_dot", &exact_dot, py::arg("a").noconvert(), py::arg("b").noconvert());
     module.def("plain_numbers", &plain_numbers, py::arg("values"));
 }
